@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bound card: all that open files reach while it is there.
+
+use kernel::{
+    device,
+    pci,
+    prelude::*,
+    sync::Arc, //
+};
+
+use crate::{
+    buffer::{
+        Registry,
+        HUGE_PAGE, //
+    },
+    engine::Engine,
+    ext::{
+        dma,
+        system, //
+    },
+    hw,
+    module_parameters,
+    service::Kick,
+    stats,
+    uapi, //
+};
+
+/// Everything of a bound card but its node and its interrupt.
+///
+/// Dropped after both, and after [`Engine::stop`]: ends all transfers, takes the buffers away from
+/// the card, then unmaps its registers.
+pub(crate) struct Card<'bound> {
+    pub(crate) engine: Engine<'bound>,
+    pub(crate) buffers: Arc<Registry>,
+    pub(crate) stats: Arc<stats::Card>,
+    pub(crate) kick: Arc<Kick>,
+    pub(crate) pdev: &'bound pci::Device<device::Bound>,
+    pub(crate) dma_mask: u64,
+    translated: bool,
+}
+
+impl<'bound> Card<'bound> {
+    /// Makes a card of registers that were mapped and reset. Its DMA mask is set.
+    pub(crate) fn new(
+        pdev: &'bound pci::Device<device::Bound>,
+        hw: hw::Card<'bound>,
+        dma_mask: u64,
+        stats: Arc<stats::Card>,
+    ) -> Result<Self> {
+        let dev = pdev.as_ref();
+        let translated = dma::translated(dev);
+        // Without an IOMMU the DMA API would copy what the card cannot reach through swiotlb, whose
+        // memory may itself be out of reach and which takes no large mappings. We copy ourselves.
+        let bounce =
+            !translated && (dma::limited(dev) || (dma::max_mapping(dev) as u64) < HUGE_PAGE);
+        let timeout = match *module_parameters::timeout_ms.value_ref() {
+            0 => 2000,
+            ms => u64::from(ms),
+        };
+        let kick = Arc::pin_init(Kick::new(), GFP_KERNEL)?;
+        let engine = Engine::new(
+            pdev,
+            hw,
+            bounce,
+            timeout * 1_000_000,
+            kick.clone(),
+            stats.clone(),
+        )?;
+        Ok(Self {
+            engine,
+            buffers: Registry::new(kick.clone(), stats.clone())?,
+            stats,
+            kick,
+            pdev,
+            dma_mask,
+            translated,
+        })
+    }
+
+    /// Returns the `USERDMA_CAP_*` of the card.
+    pub(crate) fn capabilities(&self) -> u64 {
+        let traits = self.engine.hw.traits();
+        let mut capabilities = uapi::USERDMA_CAP_COHERENT
+            | uapi::USERDMA_CAP_HUGE
+            | uapi::USERDMA_CAP_TO_CARD
+            | uapi::USERDMA_CAP_FROM_CARD;
+        for (has, capability) in [
+            (self.translated, uapi::USERDMA_CAP_IOMMU),
+            (self.engine.bounce, uapi::USERDMA_CAP_BOUNCE),
+            (traits.abort, uapi::USERDMA_CAP_ABORT),
+        ] {
+            if has {
+                capabilities |= capability;
+            }
+        }
+        u64::from(capabilities)
+    }
+
+    /// Returns the card's name on its bus.
+    pub(crate) fn name(&self) -> &CStr {
+        let dev: &device::Device = self.pdev.as_ref();
+        dev.name()
+    }
+
+    /// Returns the longest the card may take for one descriptor.
+    pub(crate) fn timeout_ns(&self) -> u64 {
+        self.engine.timeout_ns
+    }
+
+    /// Returns the NUMA node that the card is attached to.
+    pub(crate) fn node(&self) -> Option<u32> {
+        system::numa_node(self.pdev.as_ref())
+    }
+}
+
+impl Drop for Card<'_> {
+    fn drop(&mut self) {
+        self.engine.drain();
+        self.buffers.close();
+    }
+}

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The completion side of an open file: places for transfers, records that wait, and who sleeps.
+//!
+//! A [`Port`] is `'static` and needs no card: records can be collected after the card has gone.
+//! It is reached from interrupts; its last reference is always dropped where sleeping is allowed,
+//! because a transfer refers to its port only through its lane (see `queue.rs`).
+
+use kernel::{
+    fs::File,
+    new_poll_condvar,
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::{
+                Acquire,
+                Release, //
+            },
+            Atomic, //
+        },
+        lock::{
+            spinlock::SpinLockIrqBackend,
+            Guard, //
+        },
+        poll::{
+            PollCondVar,
+            PollTable, //
+        },
+        CondVarTimeoutResult,
+        SpinLockIrq, //
+    },
+    time::msecs_to_jiffies, //
+};
+
+use crate::{
+    hw::Direction,
+    pure::ring::Ring,
+    queue::Transfer,
+    service,
+    stats,
+    uapi, //
+};
+
+/// Transfers that an open file may have between SUBMIT and WAIT.
+pub(crate) const DEPTH: usize = 128;
+
+/// A queue of transfers that never allocates.
+pub(crate) type Queue = Ring<KVec<Option<KBox<Transfer>>>>;
+
+/// Makes a queue with room for `capacity` transfers.
+pub(crate) fn queue(capacity: usize) -> Result<Queue> {
+    let mut slots = KVec::with_capacity(capacity, GFP_KERNEL)?;
+    for _ in 0..capacity {
+        slots.push(None, GFP_KERNEL)?;
+    }
+    Ok(Ring::new(slots))
+}
+
+/// The place of read() and write(): one request at a time and open file.
+enum Direct {
+    Free,
+    Taken,
+    Done(KBox<Transfer>),
+}
+
+/// # Invariants
+///
+/// `outstanding + done.len() + claimed == used <= DEPTH`, where `claimed` is what calls of
+/// [`Port::wait`] have taken and not yet given back or freed.
+struct State {
+    /// Transfers without a job, for the next SUBMIT.
+    free: Queue,
+    /// Records that wait to be collected.
+    done: Queue,
+    /// Places that are taken.
+    used: usize,
+    /// Transfers that have been accepted and have not ended.
+    outstanding: usize,
+    direct: Direct,
+}
+
+/// See the module's documentation.
+#[pin_data]
+pub(crate) struct Port {
+    #[pin]
+    state: SpinLockIrq<State>,
+    #[pin]
+    changed: PollCondVar,
+    gone: Atomic<bool>,
+    pub(crate) stats: stats::File,
+}
+
+/// How long a call may sleep.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// CLOCK_MONOTONIC, in nanoseconds.
+    pub(crate) deadline: u64,
+    /// Do not sleep at all, and say [`EAGAIN`].
+    pub(crate) nonblock: bool,
+}
+
+impl Port {
+    /// Makes the port of a new open file.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(|| {
+            let (free, done) = (queue(DEPTH)?, queue(DEPTH)?);
+            Ok(try_pin_init!(Self {
+                state <- new_spinlock_irq!(State {
+                    free,
+                    done,
+                    used: 0,
+                    outstanding: 0,
+                    direct: Direct::Free,
+                }),
+                changed <- new_poll_condvar!("userdma::Port::changed"),
+                gone: Atomic::new(false),
+                stats: stats::File::new(),
+            }? Error))
+        })
+    }
+
+    /// Sleeps until something changes.
+    ///
+    /// # Errors
+    ///
+    /// [`EAGAIN`], [`ETIMEDOUT`] or [`EINTR`], if the caller's patience ends before that.
+    fn sleep(&self, state: &mut Guard<'_, State, SpinLockIrqBackend>, how: Patience) -> Result {
+        if how.nonblock {
+            return Err(EAGAIN);
+        }
+        if how.deadline == service::NEVER {
+            return match self.changed.wait_interruptible(state) {
+                true => Err(EINTR),
+                false => Ok(()),
+            };
+        }
+        let now = service::now();
+        if how.deadline <= now {
+            return Err(ETIMEDOUT);
+        }
+        let ms = (how.deadline - now).div_ceil(1_000_000).min(60_000);
+        // CAST: At most a minute; callers ask again.
+        let jiffies = msecs_to_jiffies(ms as u32);
+        match self.changed.wait_interruptible_timeout(state, jiffies) {
+            CondVarTimeoutResult::Signal { .. } => Err(EINTR),
+            CondVarTimeoutResult::Woken { .. } | CondVarTimeoutResult::Timeout => Ok(()),
+        }
+    }
+
+    /// Reserves a place, and returns a transfer for it. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the card is gone, [`ENOMEM`], and those of the caller's patience.
+    pub(crate) fn reserve(&self, how: Patience) -> Result<KBox<Transfer>> {
+        let mut state = self.state.lock();
+        loop {
+            if self.gone.load(Acquire) {
+                return Err(ENODEV);
+            }
+            if state.used < DEPTH {
+                break;
+            }
+            self.sleep(&mut state, how)?;
+        }
+        state.used += 1;
+        state.outstanding += 1;
+        if let Some(transfer) = state.free.pop_front() {
+            return Ok(transfer);
+        }
+        drop(state);
+        Transfer::new(false).inspect_err(|_| self.unreserve())
+    }
+
+    fn unreserve(&self) {
+        let mut state = self.state.lock();
+        state.used -= 1;
+        state.outstanding -= 1;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Gives back a place that [`Port::reserve`] gave and that was not used.
+    pub(crate) fn cancel_reservation(&self, transfer: KBox<Transfer>) {
+        // Full only if it never was empty enough to give this one: then it is dropped.
+        let _ = self.state.lock().free.push_back(transfer);
+        self.unreserve();
+    }
+
+    /// Takes the place of read() and write(). May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Port::reserve`].
+    pub(crate) fn reserve_direct(&self, nonblock: bool) -> Result {
+        let how = Patience {
+            deadline: service::NEVER,
+            nonblock,
+        };
+        let mut state = self.state.lock();
+        loop {
+            if self.gone.load(Acquire) {
+                return Err(ENODEV);
+            }
+            if matches!(state.direct, Direct::Free) {
+                state.direct = Direct::Taken;
+                return Ok(());
+            }
+            self.sleep(&mut state, how)?;
+        }
+    }
+
+    /// Gives back the place of read() and write(). A record that waits there is dropped.
+    pub(crate) fn release_direct(&self) {
+        let last = core::mem::replace(&mut self.state.lock().direct, Direct::Free);
+        drop(last);
+        self.changed.notify_all();
+    }
+
+    /// Waits for the transfer of read() or write() to end.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`]: it goes on.
+    pub(crate) fn wait_direct(&self) -> Result<KBox<Transfer>> {
+        let how = Patience {
+            deadline: service::NEVER,
+            nonblock: false,
+        };
+        let mut state = self.state.lock();
+        loop {
+            match core::mem::replace(&mut state.direct, Direct::Taken) {
+                Direct::Done(transfer) => return Ok(transfer),
+                other => state.direct = other,
+            }
+            self.sleep(&mut state, how)?;
+        }
+    }
+
+    /// Called when a transfer has ended, in any context.
+    pub(crate) fn complete(&self, transfer: KBox<Transfer>) {
+        match transfer.result {
+            0 => self.stats.completed.add(1),
+            _ => self.stats.failed.add(1),
+        }
+        match transfer.direction {
+            Direction::ToCard => self.stats.bytes_to_card.add(transfer.bytes),
+            Direction::FromCard => self.stats.bytes_from_card.add(transfer.bytes),
+        }
+        let mut state = self.state.lock();
+        if transfer.direct {
+            state.direct = Direct::Done(transfer);
+        } else {
+            state.outstanding -= 1;
+            // There is room: `done` holds as many as there are places.
+            let _ = state.done.push_back(transfer);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Called when the card is gone, after all transfers have ended.
+    pub(crate) fn set_gone(&self) {
+        // Under the lock, so that nobody who has just looked goes to sleep.
+        let state = self.state.lock();
+        self.gone.store(true, Release);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Collects up to `max` records into `records`, and waits until there are `min`.
+    ///
+    /// Then calls `commit` with their number; if that fails, they are all as before.
+    ///
+    /// # Errors
+    ///
+    /// As the header says of WAIT; only if not a single record was collected.
+    pub(crate) fn wait(
+        &self,
+        records: uapi::Array,
+        min: u32,
+        how: Patience,
+        commit: impl FnOnce(u32) -> Result,
+    ) -> Result {
+        let mut claimed: [Option<KBox<Transfer>>; DEPTH] = [const { None }; DEPTH];
+        let mut count = 0;
+        let result = self.collect(records, min as usize, how, &mut claimed, &mut count);
+        let result = match result {
+            Err(error) if count == 0 => Err(error),
+            // CAST: At most `DEPTH`.
+            _ => commit(count as u32),
+        };
+        let mut state = self.state.lock();
+        match result {
+            Ok(()) => {
+                state.used -= count;
+                for transfer in claimed.iter_mut().filter_map(Option::take) {
+                    let _ = state.free.push_back(transfer);
+                }
+            }
+            Err(_) => {
+                for transfer in claimed.iter_mut().rev().filter_map(Option::take) {
+                    let _ = state.done.push_front(transfer);
+                }
+            }
+        }
+        drop(state);
+        if count > 0 {
+            self.changed.notify_all();
+        }
+        result
+    }
+
+    /// Moves records to `claimed` and to the program, `count` of them.
+    fn collect(
+        &self,
+        records: uapi::Array,
+        min: usize,
+        how: Patience,
+        claimed: &mut [Option<KBox<Transfer>>],
+        count: &mut usize,
+    ) -> Result {
+        let max = (records.count() as usize).min(claimed.len());
+        loop {
+            let mut state = self.state.lock();
+            let transfer = loop {
+                if *count == max {
+                    return Ok(());
+                }
+                if let Some(transfer) = state.done.pop_front() {
+                    break transfer;
+                }
+                if state.outstanding == 0 {
+                    return match self.gone.load(Acquire) {
+                        true => Err(ENODEV),
+                        false => Ok(()),
+                    };
+                }
+                if *count >= min {
+                    return Ok(());
+                }
+                self.sleep(&mut state, how)?;
+            };
+            drop(state);
+            // CAST: Below `DEPTH`.
+            let written = records.write(*count as u32, &transfer.record());
+            if let (Ok(()), Some(place)) = (written, claimed.get_mut(*count)) {
+                *place = Some(transfer);
+                *count += 1;
+            } else {
+                let _ = self.state.lock().done.push_front(transfer);
+                return Err(EFAULT);
+            }
+        }
+    }
+
+    /// Registers a poller, and returns what is ready: a record, room for a transfer.
+    pub(crate) fn poll(&self, file: &File, table: PollTable<'_>) -> (bool, bool) {
+        // First, so that no wake-up is lost between looking and sleeping.
+        table.register_wait(file, &self.changed);
+        let state = self.state.lock();
+        (!state.done.is_empty(), state.used < DEPTH)
+    }
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The PCI driver: what is set up when a card is bound, and in which order it ends.
+
+use kernel::{
+    device,
+    dma::{
+        attrs::DMA_ATTR_NO_WARN,
+        Coherent,
+        Device as _,
+        DmaMask, //
+    },
+    irq,
+    page::PAGE_SIZE,
+    pci,
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
+
+use crate::{
+    card::Card,
+    ext::{
+        chardev,
+        pci as ext_pci,
+        system::Number,
+        thread::Thread, //
+    },
+    file::{
+        Bound,
+        OpenFile, //
+    },
+    hw,
+    module_parameters,
+    proof,
+    service::Service,
+    stats, //
+};
+
+/// The driver. Its private data is [`Userdma`].
+pub(crate) struct Driver;
+
+/// Stops the card when it is dropped.
+struct Stop<'bound>(&'bound Card<'bound>);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.engine.stop();
+    }
+}
+
+struct Interrupt<'bound>(&'bound Card<'bound>);
+
+impl irq::Handler for Interrupt<'_> {
+    fn handle(&self) -> irq::IrqReturn {
+        self.0.engine.interrupt()
+    }
+}
+
+/// A bound card.
+///
+/// **This is the order of death.** Fields are dropped in the order of their declaration:
+///
+/// 1. the node: no new opens, every call ENODEV, all calls that hold the guard are over;
+/// 2. the card is stopped, proven idle, and cut off from memory;
+/// 3. the interrupt and its vectors are freed;
+/// 4. the service thread ends;
+/// 5. the card: transfers end with ENODEV and sleepers wake up; then for each buffer faults are
+///    flushed, mappings zapped, the DMA mapping undone, and memory that nobody else has freed; then
+///    the registers are unmapped;
+/// 6. debugfs, and the device is disabled.
+#[pin_data]
+pub(crate) struct Userdma<'bound> {
+    _node: chardev::Registration<'bound, OpenFile>,
+    _stop: Stop<'bound>,
+    #[pin]
+    _interrupt: irq::Registration<'bound, Interrupt<'bound>>,
+    vectors: pci::IrqVectorRegistration<'bound>,
+    _service: Thread<'bound, Service<'bound>>,
+    card: Pin<KBox<Card<'bound>>>,
+    _debugfs: Pin<KBox<stats::Files>>,
+    number: Number,
+    _enabled: ext_pci::Enabled<'bound>,
+}
+
+/// Lets `'bound` data refer to what the same [`Userdma`] owns.
+///
+/// # Safety
+///
+/// `data` must be owned by a [`Userdma`], at an address that does not change, by a field behind the
+/// one that gets the reference.
+unsafe fn extend<'bound, T>(data: &T) -> &'bound T {
+    // SAFETY: The driver core drops a `Userdma` at unbind and nobody forgets it; its fields are
+    // dropped in the order of declaration, hence `data` outlives the reference.
+    unsafe { &*core::ptr::from_ref(data) }
+}
+
+/// Sets the DMA mask, and proves it if it is wider than the backend's. Returns it.
+fn set_mask<'bound>(
+    pdev: &'bound pci::Device<device::Core<'_>>,
+    hw: &hw::Card<'bound>,
+) -> Result<u64> {
+    let own_bits = hw.traits().dma_bits;
+    let own = DmaMask::try_new(own_bits)?;
+    // SAFETY: Nobody allocates or maps yet: we are in probe.
+    unsafe { pdev.dma_set_mask_and_coherent(own)? };
+    // SAFETY: As above. Segments may be as long as they are: transfers are split by the engine.
+    unsafe { pdev.dma_set_max_seg_size(u32::MAX) };
+    let bits = *module_parameters::dma_mask_bits.value_ref();
+    if bits == 0 || bits == own_bits {
+        return Ok(own.value());
+    }
+    let mask = DmaMask::try_new(bits).inspect_err(|_| {
+        dev_err!(pdev, "dma_mask_bits={bits} is not a number of bits\n");
+    })?;
+    if bits < own_bits {
+        // SAFETY: As above.
+        unsafe { pdev.dma_set_mask_and_coherent(mask)? };
+        return Ok(mask.value());
+    }
+    let low: Coherent<[u8]> = Coherent::<u8>::zeroed_slice_with_attrs(
+        pdev.as_ref(),
+        PAGE_SIZE,
+        GFP_KERNEL,
+        DMA_ATTR_NO_WARN,
+    )?;
+    // SAFETY: As above; `low` was allocated before and is not affected.
+    unsafe { pdev.dma_set_mask_and_coherent(mask)? };
+    ext_pci::set_master(pdev);
+    let result = proof::beyond(pdev, hw, own.value(), low);
+    ext_pci::clear_master(pdev);
+    result.inspect_err(|_| {
+        dev_err!(
+            pdev,
+            "dma_mask_bits={bits} refused: data beyond bit {own_bits} did not arrive\n"
+        );
+    })?;
+    Ok(mask.value())
+}
+
+impl pci::Driver for Driver {
+    type IdInfo = hw::Kind;
+    type Data<'bound> = Userdma<'bound>;
+
+    const ID_TABLE: pci::IdTable<Self::IdInfo> = hw::IDS;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<device::Core<'_>>,
+        kind: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            let kind = *kind.ok_or(ENODEV)?;
+            let enabled = ext_pci::Enabled::new(pdev)?;
+            let hw = hw::Card::new(kind, pdev)?;
+            hw.reset()?;
+            let dma_mask = set_mask(pdev, &hw)?;
+
+            let number = Number::take()?;
+            let stats = Arc::new(stats::Card::new(), GFP_KERNEL)?;
+            let debugfs = stats::Files::new(pdev.as_ref(), stats.clone())?;
+            let card = Card::new(pdev, hw, dma_mask, stats)?;
+            let name = CString::try_from_fmt(fmt!("userdma{}", number.get()))?;
+            let channels = u32::from(card.engine.hw.traits().channels);
+            let wanted = card.engine.hw.traits().vectors;
+
+            // Initialised in the opposite order of declaration, entry points last.
+            Ok(try_pin_init!(Userdma {
+                _enabled: enabled,
+                number,
+                _debugfs: debugfs,
+                card: KBox::pin(card, GFP_KERNEL)?,
+                _service: {
+                    // SAFETY: `card` is boxed and declared behind `_service`.
+                    let card: &'bound Card<'bound> = unsafe { extend(&**card) };
+                    // SAFETY: A `Userdma` is never forgotten.
+                    unsafe { Thread::new(c"userdma", number.get(), Ok(Service::new(card)))? }
+                },
+                // MSI-X, MSI or, failing both, the shared line.
+                vectors: pdev.alloc_irq_vectors(1, wanted, pci::IrqTypes::all())?,
+                _interrupt <- {
+                    // SAFETY: `vectors` is pinned in place and declared behind `_interrupt`.
+                    let vectors: &'bound pci::IrqVectorRegistration<'bound> =
+                        unsafe { extend(&*vectors) };
+                    // SAFETY: As for `_service`.
+                    let card: &'bound Card<'bound> = unsafe { extend(&**card) };
+                    // SAFETY: A `Userdma` is never forgotten.
+                    unsafe {
+                        irq::Registration::new(
+                            vectors.index(0)?.into(),
+                            irq::Flags::SHARED,
+                            c"userdma",
+                            Ok(Interrupt(card)),
+                        )
+                    }
+                },
+                _stop: {
+                    // The card is stopped and whoever it may interrupt is there.
+                    ext_pci::set_master(pdev);
+                    // SAFETY: As for `_service`.
+                    Stop(unsafe { extend(&**card) })
+                },
+                _node: {
+                    let bound = Bound {
+                        // SAFETY: As for `_service`.
+                        card: unsafe { extend(&**card) },
+                        number: number.get(),
+                        vectors: u32::try_from(vectors.len())?,
+                        interrupt: vectors.irq_type(),
+                    };
+                    // SAFETY: A `Userdma` is never forgotten.
+                    let node = unsafe { chardev::Registration::new(pdev.as_ref(), name, Ok(bound))? };
+                    dev_info!(
+                        pdev,
+                        "userdma{}: {channels} channel(s), {dma_mask:#x} DMA mask\n",
+                        number.get()
+                    );
+                    node
+                },
+            }))
+        })
+    }
+}

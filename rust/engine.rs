@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Runs transfers on a card: piece by piece, with time limits, until it is told to stop.
+//!
+//! Locks: a channel's lock is outermost, then that of a port, then that of [`Kick`]. All are taken
+//! in interrupts. Unbind's order is [`Engine::stop`], then the interrupt is freed, then
+//! [`Engine::drain`]; `driver.rs` keeps it.
+
+use kernel::{
+    device,
+    dma::{
+        attrs::DMA_ATTR_NO_WARN,
+        Coherent,
+        DataDirection, //
+    },
+    io::poll::read_poll_timeout,
+    irq::IrqReturn,
+    new_spinlock_irq,
+    pci,
+    prelude::*,
+    sync::{
+        Arc,
+        SpinLockIrq, //
+    },
+    time::Delta, //
+};
+
+use crate::{
+    completion::Port,
+    ext::{
+        dma,
+        pci as ext_pci, //
+    },
+    hw::{
+        self,
+        Descriptor,
+        Direction,
+        State, //
+    },
+    pure::split::{
+        self,
+        Piece, //
+    },
+    queue::{
+        Lane,
+        Lanes,
+        Transfer,
+        Work, //
+    },
+    service::{
+        now,
+        Kick, //
+    },
+    stats, //
+};
+
+/// How often a card that does not stop is asked whether it has.
+const DRAIN_NS: u64 = 10_000_000;
+
+/// The most that is copied in an interrupt.
+const MAX_BOUNCE: u64 = 64 << 10;
+
+/// The transfer that a channel works on.
+struct Running {
+    transfer: KBox<Transfer>,
+    /// `None` if its file was closed.
+    lane: Option<usize>,
+    piece: Piece,
+    /// When the card must have ended the piece.
+    deadline: u64,
+}
+
+/// A descriptor that was given up but not stopped: its buffer must stay.
+struct Draining {
+    work: Option<Work>,
+    since: u64,
+}
+
+struct Channel {
+    lanes: Lanes,
+    running: Option<Running>,
+    draining: Option<Draining>,
+    /// Unbind has begun: nothing is started any more.
+    stopped: bool,
+    /// The card does not answer: nothing is accepted until it does.
+    dead: bool,
+    /// Where data passes through, if the card cannot reach all memory.
+    bounce: Option<Coherent<[u8]>>,
+}
+
+#[pin_data]
+struct Slot {
+    index: u16,
+    #[pin]
+    channel: SpinLockIrq<Channel>,
+}
+
+/// See the module's documentation.
+pub(crate) struct Engine<'bound> {
+    slots: KVec<Pin<KBox<Slot>>>,
+    /// Data passes through a bounce buffer: the card reaches only part of the memory.
+    pub(crate) bounce: bool,
+    pub(crate) timeout_ns: u64,
+    kick: Arc<Kick>,
+    stats: Arc<stats::Card>,
+    pub(crate) hw: hw::Card<'bound>,
+    pdev: &'bound pci::Device<device::Bound>,
+}
+
+impl<'bound> Engine<'bound> {
+    /// Makes the engine of a card that is stopped.
+    pub(crate) fn new(
+        pdev: &'bound pci::Device<device::Bound>,
+        hw: hw::Card<'bound>,
+        bounce: bool,
+        timeout_ns: u64,
+        kick: Arc<Kick>,
+        stats: Arc<stats::Card>,
+    ) -> Result<Self> {
+        let traits = hw.traits();
+        let mut slots = KVec::with_capacity(usize::from(traits.channels), GFP_KERNEL)?;
+        for index in 0..traits.channels {
+            let bounce = match bounce {
+                true => Some(Coherent::<u8>::zeroed_slice_with_attrs(
+                    pdev.as_ref(),
+                    usize::try_from(traits.max_descriptor.min(MAX_BOUNCE))?,
+                    GFP_KERNEL,
+                    DMA_ATTR_NO_WARN,
+                )?),
+                false => None,
+            };
+            let slot = KBox::pin_init(
+                pin_init!(Slot {
+                    index,
+                    channel <- new_spinlock_irq!(Channel {
+                        lanes: Lanes::new(),
+                        running: None,
+                        draining: None,
+                        stopped: false,
+                        dead: false,
+                        bounce,
+                    }),
+                }),
+                GFP_KERNEL,
+            )?;
+            slots.push(slot, GFP_KERNEL)?;
+        }
+        Ok(Self {
+            slots,
+            bounce,
+            timeout_ns,
+            kick,
+            stats,
+            hw,
+            pdev,
+        })
+    }
+
+    /// Gives an open file a lane on each channel; returns their indices. May sleep.
+    pub(crate) fn attach(&self, port: &Arc<Port>) -> Result<KVec<usize>> {
+        let mut indices = KVec::with_capacity(self.slots.len(), GFP_KERNEL)?;
+        for slot in &self.slots {
+            match Self::attach_one(slot, port) {
+                Ok(index) => indices.push(index, GFP_KERNEL)?,
+                Err(error) => {
+                    self.detach(&indices);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(indices)
+    }
+
+    fn attach_one(slot: &Slot, port: &Arc<Port>) -> Result<usize> {
+        let mut lane = Lane::new(port.clone())?;
+        let mut spare = KVec::new();
+        loop {
+            match slot.channel.lock().lanes.add(lane, &mut spare) {
+                Ok(index) => return Ok(index),
+                Err(back) => lane = back,
+            }
+            // Allocate without the lock, and look again: others may open files meanwhile.
+            let needed = slot.channel.lock().lanes.needed();
+            spare = KVec::with_capacity((needed + 1).next_power_of_two(), GFP_KERNEL)?;
+        }
+    }
+
+    /// Takes a closed file's lanes away. What it has queued is dropped; what the card works on goes
+    /// on and tells nobody. May sleep.
+    pub(crate) fn detach(&self, indices: &[usize]) {
+        for (slot, index) in self.slots.iter().zip(indices) {
+            let mut channel = slot.channel.lock();
+            let lane = channel.lanes.take(*index);
+            if let Some(running) = &mut channel.running {
+                if running.lane == Some(*index) {
+                    running.lane = None;
+                }
+            }
+            drop(channel);
+            if let Some(lane) = lane {
+                lane.discard();
+            }
+        }
+    }
+
+    /// Queues a transfer, and starts it if the channel is idle.
+    ///
+    /// # Errors
+    ///
+    /// The transfer, and [`ENODEV`] after unbind has begun, [`EIO`] while the card is dead.
+    pub(crate) fn submit(
+        &self,
+        channel: u16,
+        lane: usize,
+        transfer: KBox<Transfer>,
+    ) -> Result<(), (KBox<Transfer>, Error)> {
+        let Some(slot) = self.slots.get(usize::from(channel)) else {
+            return Err((transfer, EINVAL));
+        };
+        let mut channel = slot.channel.lock();
+        if channel.stopped {
+            return Err((transfer, ENODEV));
+        }
+        if channel.dead {
+            return Err((transfer, EIO));
+        }
+        if let Err(transfer) = channel.lanes.push(lane, transfer) {
+            return Err((transfer, ENODEV));
+        }
+        self.stats.submitted.add(1);
+        self.start_next(slot, &mut channel);
+        Ok(())
+    }
+
+    /// Withdraws the request of a read() or write() that was interrupted. Once the card works on
+    /// it, it goes on and tells nobody.
+    pub(crate) fn abandon_direct(&self, channel: u16, lane: usize) {
+        let Some(slot) = self.slots.get(usize::from(channel)) else {
+            return;
+        };
+        let mut channel = slot.channel.lock();
+        let queued = channel.lanes.withdraw_direct(lane);
+        if let Some(running) = &mut channel.running {
+            if running.transfer.direct && running.lane == Some(lane) {
+                running.lane = None;
+            }
+        }
+        drop(channel);
+        if let Some(work) = queued.and_then(|mut transfer| transfer.work.take()) {
+            work.buffer.release();
+        }
+    }
+
+    /// Called by the interrupt handler.
+    pub(crate) fn interrupt(&self) -> IrqReturn {
+        let Some(ended) = self.hw.interrupt() else {
+            return IrqReturn::None;
+        };
+        self.stats.interrupts.add(1);
+        for slot in &self.slots {
+            let bit = 1u32.checked_shl(u32::from(slot.index)).unwrap_or(0);
+            if ended.channels & bit != 0 {
+                let mut channel = slot.channel.lock();
+                self.ended(slot, &mut channel, ended.failed & bit != 0);
+            }
+        }
+        if ended.channels == 0 {
+            self.stats.spurious_interrupts.add(1);
+        }
+        IrqReturn::Handled
+    }
+
+    /// Starts what goes next, if the channel is free.
+    fn start_next(&self, slot: &Slot, channel: &mut Channel) {
+        while channel.running.is_none() && channel.draining.is_none() && !channel.stopped {
+            let Some((lane, mut transfer)) = channel.lanes.next() else {
+                return;
+            };
+            transfer.start_ns = now();
+            self.start_piece(slot, channel, Some(lane), transfer);
+        }
+    }
+
+    /// Gives the card the next piece of a transfer, or ends the transfer if that cannot be.
+    fn start_piece(
+        &self,
+        slot: &Slot,
+        channel: &mut Channel,
+        lane: Option<usize>,
+        transfer: KBox<Transfer>,
+    ) {
+        let Some(work) = &transfer.work else {
+            return self.finish(channel, lane, transfer, Err(EIO));
+        };
+        let piece = match self.prepare(channel.bounce.as_ref(), work, transfer.bytes) {
+            Ok(piece) => piece,
+            Err(error) => return self.finish(channel, lane, transfer, Err(error)),
+        };
+        let now = now();
+        let mut deadline = now.saturating_add(self.timeout_ns);
+        if work.timeout_ns != 0 {
+            deadline = deadline.min(transfer.start_ns.saturating_add(work.timeout_ns));
+        }
+        let descriptor = Descriptor {
+            direction: work.direction,
+            bus: piece.bus,
+            // Cannot wrap: the range was checked against the card's memory.
+            card_offset: work.card_offset + transfer.bytes,
+            length: piece.length,
+        };
+        if let Err(error) = self.hw.start(slot.index, &descriptor, true) {
+            return self.finish(channel, lane, transfer, Err(error));
+        }
+        self.stats.descriptors.add(1);
+        channel.running = Some(Running {
+            transfer,
+            lane,
+            piece,
+            deadline,
+        });
+        self.kick.watch(deadline);
+    }
+
+    /// Finds the next piece, and makes its memory ready for the card.
+    fn prepare(&self, bounce: Option<&Coherent<[u8]>>, work: &Work, done: u64) -> Result<Piece> {
+        let max = self.hw.traits().max_descriptor;
+        let (offset, rest) = (work.offset + done, work.length - done);
+        let (Some(memory), true) = (work.buffer.memory(), work.buffer.bounced()) else {
+            let piece = split::first(work.buffer.segments(), offset, rest, max).ok_or(EIO)?;
+            if work.buffer.memory().is_some() {
+                // CAST: At most `max_descriptor`.
+                let (bus, length) = (piece.bus, piece.length as usize);
+                dma::sync_for_device(self.pdev.as_ref(), bus, length, direction(work.direction));
+            }
+            return Ok(piece);
+        };
+        let bounce = bounce.ok_or(EIO)?;
+        let length = rest.min(max).min(bounce.size() as u64);
+        if work.direction == Direction::ToCard {
+            // CAST: At most `MAX_BOUNCE`.
+            dma::copy_out(memory, offset, length as usize, bounce)?;
+        }
+        Ok(Piece {
+            bus: bounce.dma_address(),
+            length,
+        })
+    }
+
+    /// Takes over what the card has moved.
+    fn retire(
+        &self,
+        bounce: Option<&Coherent<[u8]>>,
+        work: &Work,
+        done: u64,
+        piece: Piece,
+    ) -> Result {
+        // CAST: At most `max_descriptor`.
+        let length = piece.length as usize;
+        if let Some(memory) = work.buffer.memory() {
+            if work.buffer.bounced() {
+                self.stats.bytes_bounced.add(piece.length);
+                if work.direction == Direction::FromCard {
+                    dma::copy_in(memory, work.offset + done, length, bounce.ok_or(EIO)?)?;
+                }
+            } else {
+                let direction = direction(work.direction);
+                dma::sync_for_cpu(self.pdev.as_ref(), piece.bus, length, direction);
+            }
+        }
+        Ok(())
+    }
+
+    /// Called when the card says that a channel's piece has ended.
+    fn ended(&self, slot: &Slot, channel: &mut Channel, failed: bool) {
+        if self.hw.state(slot.index) == State::Busy {
+            // Late news of a piece that was given up, or none at all.
+            self.stats.spurious_interrupts.add(1);
+            return;
+        }
+        if channel.draining.is_some() {
+            return self.resume(slot, channel);
+        }
+        let Some(Running {
+            mut transfer,
+            lane,
+            piece,
+            ..
+        }) = channel.running.take()
+        else {
+            self.stats.spurious_interrupts.add(1);
+            return;
+        };
+        let result = match (&transfer.work, failed) {
+            (Some(work), false) => self
+                .retire(channel.bounce.as_ref(), work, transfer.bytes, piece)
+                .map(|()| (work.direction, transfer.bytes + piece.length == work.length)),
+            _ => Err(EIO),
+        };
+        match result {
+            Err(error) => self.finish(channel, lane, transfer, Err(error)),
+            Ok((direction, whole)) => {
+                transfer.bytes += piece.length;
+                match direction {
+                    Direction::ToCard => self.stats.bytes_to_card.add(piece.length),
+                    Direction::FromCard => self.stats.bytes_from_card.add(piece.length),
+                }
+                if whole {
+                    self.finish(channel, lane, transfer, Ok(()));
+                } else if channel.stopped {
+                    self.finish(channel, lane, transfer, Err(ENODEV));
+                } else {
+                    self.start_piece(slot, channel, lane, transfer);
+                }
+            }
+        }
+        self.start_next(slot, channel);
+    }
+
+    /// Ends a transfer.
+    fn finish(
+        &self,
+        channel: &mut Channel,
+        lane: Option<usize>,
+        mut transfer: KBox<Transfer>,
+        result: Result,
+    ) {
+        transfer.end_ns = now();
+        transfer.result = result.err().map_or(0, |error| error.to_errno());
+        match transfer.result {
+            0 => self.stats.completed.add(1),
+            _ => self.stats.failed.add(1),
+        }
+        // The card is done with the buffer.
+        transfer.work = None;
+        drop(channel.lanes.complete(lane, transfer));
+    }
+
+    /// Ends everything that is queued with `error`.
+    fn fail_queued(&self, channel: &mut Channel, error: Error) {
+        while let Some((lane, transfer)) = channel.lanes.next() {
+            self.finish(channel, Some(lane), transfer, Err(error));
+        }
+    }
+
+    /// Looks for pieces that the card should have ended, and asks to be called again.
+    ///
+    /// Called by the service thread. May sleep.
+    pub(crate) fn tick(&self, now: u64) {
+        for slot in &self.slots {
+            let mut channel = slot.channel.lock();
+            if channel.draining.is_some() {
+                self.tick_draining(slot, &mut channel, now);
+            } else if let Some(deadline) = channel.running.as_ref().map(|r| r.deadline) {
+                if deadline > now {
+                    self.kick.watch(deadline);
+                } else if self.hw.state(slot.index) == State::Idle {
+                    self.stats.lost_interrupts.add(1);
+                    self.ended(slot, &mut channel, false);
+                } else {
+                    self.give_up(slot, &mut channel, now);
+                }
+            }
+        }
+    }
+
+    /// Ends the transfer that the card did not end in time.
+    fn give_up(&self, slot: &Slot, channel: &mut Channel, now: u64) {
+        let Some(Running {
+            mut transfer, lane, ..
+        }) = channel.running.take()
+        else {
+            return;
+        };
+        self.stats.timeouts.add(1);
+        self.hw.abort(slot.index);
+        let state = self.hw.state(slot.index);
+        if state == State::Busy {
+            // It cannot be stopped, only cut off. The buffer stays until it has stopped.
+            ext_pci::clear_master(self.pdev);
+        }
+        if state != State::Idle {
+            channel.draining = Some(Draining {
+                work: transfer.work.take(),
+                since: now,
+            });
+            self.kick.watch(now + DRAIN_NS);
+        }
+        let error = if state == State::Gone { EIO } else { ETIMEDOUT };
+        self.finish(channel, lane, transfer, Err(error));
+        self.start_next(slot, channel);
+    }
+
+    fn tick_draining(&self, slot: &Slot, channel: &mut Channel, now: u64) {
+        let state = self.hw.state(slot.index);
+        if state == State::Idle {
+            return self.resume(slot, channel);
+        }
+        let since = channel.draining.as_ref().map_or(now, |d| d.since);
+        let hopeless = state == State::Gone || now.saturating_sub(since) > self.timeout_ns;
+        if hopeless && !channel.dead {
+            channel.dead = true;
+            dev_err!(
+                self.pdev,
+                "channel {} does not answer; transfers fail until it does\n",
+                slot.index
+            );
+            self.fail_queued(channel, EIO);
+        }
+        self.kick.watch(now + DRAIN_NS);
+    }
+
+    /// Goes on after the card has stopped at last.
+    fn resume(&self, slot: &Slot, channel: &mut Channel) {
+        channel.draining = None;
+        channel.dead = false;
+        if channel.stopped {
+            return;
+        }
+        // Other channels that still drain will have it switched off again by their time limit.
+        ext_pci::set_master(self.pdev);
+        self.start_next(slot, channel);
+    }
+
+    /// Starts nothing any more, waits until the card is idle and cuts it off. May sleep, for two
+    /// seconds at most.
+    ///
+    /// Buffers that the card may still write to afterwards are put in quarantine.
+    pub(crate) fn stop(&self) {
+        for slot in &self.slots {
+            slot.channel.lock().stopped = true;
+        }
+        let busy = || {
+            self.slots
+                .iter()
+                .any(|slot| self.hw.state(slot.index) == State::Busy)
+        };
+        let idle = read_poll_timeout(
+            || Ok(busy()),
+            |busy| !*busy,
+            Delta::from_millis(1),
+            Delta::from_millis(1500),
+        );
+        if idle.is_err() {
+            for slot in &self.slots {
+                self.hw.abort(slot.index);
+            }
+        }
+        ext_pci::clear_master(self.pdev);
+        let quiet = ext_pci::wait_for_pending(self.pdev);
+        if quiet && !busy() {
+            return;
+        }
+        dev_err!(
+            self.pdev,
+            "card cannot be stopped; it is cut off, and its buffers are never freed\n"
+        );
+        for slot in &self.slots {
+            let mut channel = slot.channel.lock();
+            core::mem::forget(channel.bounce.take());
+            let running = channel
+                .running
+                .as_ref()
+                .and_then(|r| r.transfer.work.as_ref());
+            let draining = channel.draining.as_ref().and_then(|d| d.work.as_ref());
+            for work in [running, draining].into_iter().flatten() {
+                work.buffer.quarantine();
+            }
+        }
+    }
+
+    /// Ends all transfers with ENODEV and wakes everybody up, after [`Engine::stop`] and after the
+    /// interrupt was freed.
+    pub(crate) fn drain(&self) {
+        for slot in &self.slots {
+            let mut channel = slot.channel.lock();
+            channel.draining = None;
+            if let Some(running) = channel.running.take() {
+                self.finish(&mut channel, running.lane, running.transfer, Err(ENODEV));
+            }
+            self.fail_queued(&mut channel, ENODEV);
+            channel.lanes.for_each_port(Port::set_gone);
+        }
+    }
+}
+
+fn direction(direction: Direction) -> DataDirection {
+    match direction {
+        Direction::ToCard => DataDirection::ToDevice,
+        Direction::FromCard => DataDirection::FromDevice,
+    }
+}

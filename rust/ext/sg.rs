@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Streaming DMA mappings of folios.
+//!
+//! C headers: [`include/linux/scatterlist.h`](srctree/include/linux/scatterlist.h),
+//! [`include/linux/dma-mapping.h`](srctree/include/linux/dma-mapping.h)
+
+use kernel::{
+    bindings,
+    device,
+    dma::{
+        DataDirection,
+        DmaAddress, //
+    },
+    error::to_result,
+    prelude::*,
+    sync::aref::ARef,
+    types::Opaque, //
+};
+
+use super::{
+    dma,
+    folio::Memory,
+    shim, //
+};
+
+/// The most bytes that one entry of a table may have: its length is an `unsigned int`.
+const MAX_ENTRY: usize = 1 << 31;
+
+/// A scatter-gather table that is not mapped yet; freed on drop.
+struct Table(Pin<KBox<Opaque<bindings::sg_table>>>);
+
+impl Table {
+    fn new(entries: u32) -> Result<Self> {
+        let table = KBox::pin_init(Opaque::<bindings::sg_table>::zeroed(), GFP_KERNEL)?;
+        let this = Self(table);
+        // GFP_KERNEL | __GFP_NOWARN: the number of entries depends on what a program asked for.
+        const GFP: bindings::gfp_t = bindings::GFP_KERNEL | bindings::__GFP_NOWARN;
+        // SAFETY: The table is valid. On error it is left empty, which `drop()` may free.
+        to_result(unsafe { bindings::sg_alloc_table(this.0.get(), entries, GFP) })?;
+        Ok(this)
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // SAFETY: The table was set up by `sg_alloc_table()`, or is all zeroes.
+        unsafe { bindings::sg_free_table(self.0.get()) };
+    }
+}
+
+/// A streaming DMA mapping of a [`Memory`], in both directions; undone on drop.
+///
+/// # Invariants
+///
+/// `table` is mapped for `dev`. The owner drops this while `dev` is bound, keeps the memory until
+/// then, and makes sure that the device does not use the mapping any more.
+pub(crate) struct Mapping {
+    table: Table,
+    dev: ARef<device::Device>,
+}
+
+// SAFETY: A mapping belongs to no thread.
+unsafe impl Send for Mapping {}
+// SAFETY: Shared references only read.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps all of `memory` for `dev`.
+    ///
+    /// `max_segment` is the most bytes that the device takes as one segment. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// The mapping must be dropped before `dev` is unbound and before `memory` is freed, and not
+    /// before the device has stopped using it.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], or [`EIO`] if the device cannot reach the memory.
+    pub(crate) unsafe fn new(
+        dev: &device::Device<device::Bound>,
+        memory: &Memory,
+        max_segment: usize,
+    ) -> Result<Self> {
+        let max = max_segment.min(MAX_ENTRY);
+        let entries = u32::try_from(memory.runs(max).count())?;
+        let table = Table::new(entries)?;
+        // SAFETY: The table has `entries` entries from here on.
+        let mut sg = unsafe { (*table.0.get()).sgl };
+        for (page, length) in memory.runs(max) {
+            // CAST: At most `MAX_ENTRY`.
+            // SAFETY: `sg` is an entry of the table, since there are as many as runs.
+            unsafe { shim::userdma_sg_set_page(sg, page, length as c_uint) };
+            // SAFETY: As above; null behind the last.
+            sg = unsafe { bindings::sg_next(sg) };
+        }
+        // SAFETY: The device is bound and the table is filled.
+        to_result(unsafe {
+            bindings::dma_map_sgtable(
+                dma::raw(dev),
+                table.0.get(),
+                DataDirection::Bidirectional.into(),
+                bindings::DMA_ATTR_NO_WARN as c_ulong,
+            )
+        })?;
+        // INVARIANT: Just mapped; the rest is promised by the caller.
+        let dev: &device::Device = dev;
+        Ok(Self {
+            table,
+            dev: dev.into(),
+        })
+    }
+
+    /// Calls `f` with the bus address and the length of each segment.
+    pub(crate) fn for_each_segment(&self, mut f: impl FnMut(DmaAddress, u64) -> Result) -> Result {
+        // SAFETY: The table is mapped: its first `nents` entries have a bus address.
+        let (mut sg, count) = unsafe { ((*self.table.0.get()).sgl, (*self.table.0.get()).nents) };
+        for _ in 0..count {
+            // SAFETY: `sg` is one of these entries.
+            let (bus, length) = unsafe { (bindings::sg_dma_address(sg), bindings::sg_dma_len(sg)) };
+            f(bus, u64::from(length))?;
+            // SAFETY: As above.
+            sg = unsafe { bindings::sg_next(sg) };
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let dev: &device::Device = &self.dev;
+        // SAFETY: By the type invariants the device is bound and the table is mapped for it.
+        unsafe {
+            bindings::dma_unmap_sgtable(
+                core::ptr::from_ref(dev).cast_mut().cast(),
+                self.table.0.get(),
+                DataDirection::Bidirectional.into(),
+                0,
+            )
+        };
+    }
+}

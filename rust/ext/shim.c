@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Inlines and macros of the kernel that bindgen does not see, one call each.
+ * Their Rust declarations, with what each requires, are in shim.rs.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/cred.h>
+#include <linux/device.h>
+#include <linux/dma-map-ops.h>
+#include <linux/dma-mapping.h>
+#include <linux/fs.h>
+#include <linux/io.h>
+#include <linux/iommu-dma.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/scatterlist.h>
+
+struct folio *userdma_folio_alloc(unsigned int order, int nid, bool only_there);
+void userdma_folio_get(struct folio *folio);
+void userdma_folio_put(struct folio *folio);
+void userdma_folio_lock(struct folio *folio);
+void userdma_folio_unlock(struct folio *folio);
+struct page *userdma_folio_page(struct folio *folio, unsigned long n);
+void *userdma_folio_address(struct folio *folio);
+unsigned long userdma_folio_pfn(struct folio *folio);
+int userdma_folio_nid(struct folio *folio);
+unsigned long userdma_virt_to_pfn(const void *addr);
+void userdma_set_file_size(struct file *file, loff_t size);
+struct file *userdma_anon_file(const char *name, const struct file_operations *fops);
+void userdma_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear);
+void userdma_sg_set_page(struct scatterlist *sg, struct page *page, unsigned int len);
+bool userdma_use_dma_iommu(struct device *dev);
+bool userdma_dev_is_coherent(struct device *dev);
+void userdma_dma_sync_for_device(struct device *dev, dma_addr_t addr, size_t len, int dir);
+void userdma_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t len, int dir);
+int userdma_dev_to_node(struct device *dev);
+unsigned long userdma_total_pages(void);
+unsigned int userdma_file_uid(struct file *file);
+
+/* Zeroed, charged to the caller's memory cgroup, quiet, and no OOM kill. */
+struct folio *userdma_folio_alloc(unsigned int order, int nid, bool only_there)
+{
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+
+	return __folio_alloc(gfp | (only_there ? __GFP_THISNODE : 0), order,
+			     nid < 0 ? numa_mem_id() : nid, NULL);
+}
+
+void userdma_folio_get(struct folio *folio)
+{
+	folio_get(folio);
+}
+
+void userdma_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+void userdma_folio_lock(struct folio *folio)
+{
+	folio_lock(folio);
+}
+
+void userdma_folio_unlock(struct folio *folio)
+{
+	folio_unlock(folio);
+}
+
+struct page *userdma_folio_page(struct folio *folio, unsigned long n)
+{
+	return folio_page(folio, n);
+}
+
+void *userdma_folio_address(struct folio *folio)
+{
+	return folio_address(folio);
+}
+
+unsigned long userdma_folio_pfn(struct folio *folio)
+{
+	return folio_pfn(folio);
+}
+
+int userdma_folio_nid(struct folio *folio)
+{
+	return folio_nid(folio);
+}
+
+unsigned long userdma_virt_to_pfn(const void *addr)
+{
+	return PHYS_PFN(virt_to_phys((void *)addr));
+}
+
+void userdma_set_file_size(struct file *file, loff_t size)
+{
+	i_size_write(file_inode(file), size);
+}
+
+struct file *userdma_anon_file(const char *name, const struct file_operations *fops)
+{
+	return anon_inode_create_getfile(name, fops, NULL, O_RDWR, NULL);
+}
+
+void userdma_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)
+{
+	vm_flags_mod(vma, set, clear);
+}
+
+void userdma_sg_set_page(struct scatterlist *sg, struct page *page, unsigned int len)
+{
+	sg_set_page(sg, page, len, 0);
+}
+
+bool userdma_use_dma_iommu(struct device *dev)
+{
+	return use_dma_iommu(dev);
+}
+
+bool userdma_dev_is_coherent(struct device *dev)
+{
+	return dev_is_dma_coherent(dev);
+}
+
+void userdma_dma_sync_for_device(struct device *dev, dma_addr_t addr, size_t len, int dir)
+{
+	dma_sync_single_for_device(dev, addr, len, dir);
+}
+
+void userdma_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t len, int dir)
+{
+	dma_sync_single_for_cpu(dev, addr, len, dir);
+}
+
+int userdma_dev_to_node(struct device *dev)
+{
+	return dev_to_node(dev);
+}
+
+unsigned long userdma_total_pages(void)
+{
+	return totalram_pages();
+}
+
+unsigned int userdma_file_uid(struct file *file)
+{
+	return from_kuid(&init_user_ns, file->f_cred->uid);
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Declarations of `shim.c`: inlines of the kernel that `bindings` lacks.
+
+use kernel::bindings;
+use kernel::prelude::*;
+
+// The structures are bindgen's, which has zero-sized ones in them where a configuration leaves a
+// member empty, as C does too.
+#[allow(improper_ctypes)]
+unsafe extern "C" {
+    pub(super) fn userdma_folio_alloc(
+        order: c_uint,
+        nid: c_int,
+        only_there: bool,
+    ) -> *mut bindings::folio;
+    pub(super) fn userdma_folio_get(folio: *mut bindings::folio);
+    pub(super) fn userdma_folio_put(folio: *mut bindings::folio);
+    pub(super) fn userdma_folio_lock(folio: *mut bindings::folio);
+    pub(super) fn userdma_folio_unlock(folio: *mut bindings::folio);
+    pub(super) fn userdma_folio_page(
+        folio: *mut bindings::folio,
+        n: c_ulong,
+    ) -> *mut bindings::page;
+    pub(super) fn userdma_folio_address(folio: *mut bindings::folio) -> *mut c_void;
+    pub(super) fn userdma_folio_pfn(folio: *mut bindings::folio) -> c_ulong;
+    pub(super) fn userdma_folio_nid(folio: *mut bindings::folio) -> c_int;
+    pub(super) fn userdma_virt_to_pfn(addr: *const c_void) -> c_ulong;
+    pub(super) fn userdma_set_file_size(file: *mut bindings::file, size: bindings::loff_t);
+    pub(super) fn userdma_anon_file(
+        name: *const c_char,
+        fops: *const bindings::file_operations,
+    ) -> *mut bindings::file;
+    pub(super) fn userdma_vm_flags_mod(
+        vma: *mut bindings::vm_area_struct,
+        set: bindings::vm_flags_t,
+        clear: bindings::vm_flags_t,
+    );
+    pub(super) fn userdma_sg_set_page(
+        sg: *mut bindings::scatterlist,
+        page: *mut bindings::page,
+        len: c_uint,
+    );
+    pub(super) fn userdma_use_dma_iommu(dev: *mut bindings::device) -> bool;
+    pub(super) fn userdma_dev_is_coherent(dev: *mut bindings::device) -> bool;
+    pub(super) fn userdma_dma_sync_for_device(
+        dev: *mut bindings::device,
+        addr: bindings::dma_addr_t,
+        len: usize,
+        dir: c_int,
+    );
+    pub(super) fn userdma_dma_sync_for_cpu(
+        dev: *mut bindings::device,
+        addr: bindings::dma_addr_t,
+        len: usize,
+        dir: c_int,
+    );
+    pub(super) fn userdma_dev_to_node(dev: *mut bindings::device) -> c_int;
+    pub(super) fn userdma_total_pages() -> c_ulong;
+    pub(super) fn userdma_file_uid(file: *mut bindings::file) -> c_uint;
+}

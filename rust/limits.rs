@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How much memory open files, users and all together may hold.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+use crate::{
+    ext::system,
+    module_parameters, //
+};
+
+/// Bytes held, in all and by each user that holds any.
+struct Accounts {
+    total: u64,
+    users: KVec<(u32, u64)>,
+}
+
+kernel::sync::global_lock! {
+    // SAFETY: `init()` is called when the module is loaded, before the driver is registered.
+    unsafe(uninit) static ACCOUNTS: Mutex<Accounts> = Accounts {
+        total: 0,
+        users: KVec::new(),
+    };
+}
+
+/// Prepares the accounts.
+///
+/// # Safety
+///
+/// Must be called exactly once, before anything else here.
+pub(crate) unsafe fn init() {
+    // SAFETY: As promised by the caller.
+    unsafe { ACCOUNTS.init() };
+}
+
+/// The limits in force, in bytes.
+pub(crate) struct Limits {
+    pub(crate) file: u64,
+    pub(crate) user: u64,
+    pub(crate) total: u64,
+}
+
+/// Returns the limits: the module's parameters, or a quarter of the machine's memory.
+pub(crate) fn limits() -> Limits {
+    let or = |mib: u64, default: u64| match mib {
+        0 => default,
+        mib => mib.saturating_mul(1 << 20),
+    };
+    let total = or(
+        *module_parameters::limit_total_mib.value_ref(),
+        system::total_memory() / 4,
+    );
+    Limits {
+        file: or(*module_parameters::limit_file_mib.value_ref(), total),
+        user: or(*module_parameters::limit_user_mib.value_ref(), total),
+        total,
+    }
+}
+
+/// The account of one open file.
+pub(crate) struct Account {
+    uid: u32,
+    bytes: Atomic<u64>,
+}
+
+impl Account {
+    /// Opens the account of a file that user `uid` has opened.
+    pub(crate) fn new(uid: u32) -> Self {
+        Self {
+            uid,
+            bytes: Atomic::new(0),
+        }
+    }
+
+    /// Returns the bytes held by the file, by its opener, and by all.
+    pub(crate) fn used(&self) -> Limits {
+        let accounts = ACCOUNTS.lock();
+        let user = accounts.users.iter().find(|(uid, _)| *uid == self.uid);
+        Limits {
+            file: self.bytes.load(Relaxed),
+            user: user.map_or(0, |(_, bytes)| *bytes),
+            total: accounts.total,
+        }
+    }
+}
+
+/// Bytes that were charged to an account; given back on drop.
+pub(crate) struct Charge {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// Charges `bytes`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EDQUOT`] if a limit would be passed; [`ENOMEM`].
+    pub(crate) fn new(account: &Arc<Account>, bytes: u64) -> Result<Self> {
+        let limits = limits();
+        let mut accounts = ACCOUNTS.lock();
+        let within = |used: u64, limit: u64| match used.checked_add(bytes) {
+            Some(sum) if sum <= limit => Ok(sum),
+            _ => Err(EDQUOT),
+        };
+        // All changes to a file's account are made under the lock.
+        let file = within(account.bytes.load(Relaxed), limits.file)?;
+        let total = within(accounts.total, limits.total)?;
+        match accounts
+            .users
+            .iter_mut()
+            .find(|(uid, _)| *uid == account.uid)
+        {
+            Some((_, used)) => *used = within(*used, limits.user)?,
+            None => {
+                let used = within(0, limits.user)?;
+                accounts.users.push((account.uid, used), GFP_KERNEL)?;
+            }
+        }
+        accounts.total = total;
+        account.bytes.store(file, Relaxed);
+        Ok(Self {
+            account: account.clone(),
+            bytes,
+        })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let mut accounts = ACCOUNTS.lock();
+        let account = &self.account;
+        account
+            .bytes
+            .store(account.bytes.load(Relaxed) - self.bytes, Relaxed);
+        accounts.total -= self.bytes;
+        accounts.users.retain(|(uid, used)| {
+            if *uid == account.uid {
+                *used -= self.bytes;
+            }
+            *used > 0
+        });
+        if accounts.users.is_empty() {
+            // A static is never dropped: leave nothing allocated behind.
+            accounts.users = KVec::new();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Proof that a card can form the addresses that a module parameter claims it can.
+//!
+//! A card with fewer address lines than claimed writes somewhere else, silently. So a page beyond
+//! what the backend promises is sent through the card to memory within it, and compared.
+
+use kernel::{
+    device,
+    dma::{
+        Coherent,
+        DataDirection, //
+    },
+    io::poll::read_poll_timeout,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    pci,
+    prelude::*,
+    time::Delta, //
+};
+
+use crate::{
+    ext::{
+        dma,
+        folio::Memory,
+        sg::Mapping, //
+    },
+    hw::{
+        Card,
+        Descriptor,
+        Direction,
+        State, //
+    }, //
+};
+
+/// What is sent. Each byte of the page is this, plus its offset.
+const SENT: u8 = 0x5a;
+
+/// Size of the memory that is looked through at once, in bytes.
+const BLOCK: u64 = 2 << 20;
+
+// CAST: A small number.
+const BLOCK_ORDER: u32 = BLOCK.trailing_zeros() - PAGE_SHIFT as u32;
+
+/// How many blocks are looked through: somewhat more than the 256 MiB below a 28-bit mask.
+const BLOCKS: usize = 160;
+
+fn run(hw: &Card<'_>, direction: Direction, bus: u64, length: u64) -> Result {
+    hw.start(
+        0,
+        &Descriptor {
+            direction,
+            bus,
+            card_offset: 0,
+            length,
+        },
+        false,
+    )?;
+    let state = read_poll_timeout(
+        || Ok(hw.state(0)),
+        |state| *state != State::Busy,
+        Delta::from_millis(5),
+        Delta::from_millis(1000),
+    )?;
+    match state {
+        State::Idle => Ok(()),
+        _ => Err(EIO),
+    }
+}
+
+/// Finds a part of `mapping` beyond `mask`, and returns its bus address and its offset.
+fn find_beyond(mapping: &Mapping, mask: u64) -> Result<Option<(u64, u64)>> {
+    let (mut offset, mut found) = (0, None);
+    mapping.for_each_segment(|bus, length| {
+        if bus > mask {
+            found.get_or_insert((bus, offset));
+        }
+        offset += length;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Sends memory beyond `old_mask` through the card into `low`, which lies within it.
+///
+/// The card is idle and may reach memory; nobody else uses it yet. May sleep.
+///
+/// # Errors
+///
+/// [`EIO`] if the data did not arrive, [`ENOMEM`] if no memory to prove it with is free, and
+/// whatever goes wrong on the way.
+pub(crate) fn beyond(
+    pdev: &pci::Device<device::Bound>,
+    hw: &Card<'_>,
+    old_mask: u64,
+    low: Coherent<[u8]>,
+) -> Result {
+    if dma::required_mask(pdev.as_ref()) <= old_mask {
+        // There is no memory out there that could be corrupted.
+        return Ok(());
+    }
+    let length = hw
+        .traits()
+        .max_descriptor
+        .min(hw.traits().card_size)
+        .min(PAGE_SIZE as u64);
+    let mut kept = KVec::new();
+    for _ in 0..BLOCKS {
+        let memory = Memory::alloc(BLOCK, BLOCK_ORDER, true, None, || Ok(()))?;
+        // SAFETY: Dropped below, before `memory` and in probe; the card is idle by then, or both
+        // are leaked.
+        let mapping = unsafe { Mapping::new(pdev.as_ref(), &memory, usize::MAX)? };
+        match find_beyond(&mapping, old_mask)? {
+            Some((bus, offset)) => {
+                return try_beyond(pdev, hw, low, (mapping, memory), bus, offset, length);
+            }
+            // Kept, so that the next one is another.
+            None => kept.push(memory, GFP_KERNEL)?,
+        }
+    }
+    Err(ENOMEM)
+}
+
+/// Sends `length` bytes of `beyond`, at `offset` of it and at `bus`, through the card into `low`.
+///
+/// `beyond` is dropped in its order: the mapping first.
+fn try_beyond(
+    pdev: &pci::Device<device::Bound>,
+    hw: &Card<'_>,
+    low: Coherent<[u8]>,
+    beyond: (Mapping, Memory),
+    bus: u64,
+    offset: u64,
+    length: u64,
+) -> Result {
+    // CAST: At most a page.
+    let bytes = length as usize;
+    let dev = pdev.as_ref();
+    dma::fill(&low, SENT);
+    dma::copy_in(&beyond.1, offset, bytes, &low)?;
+    dma::sync_for_device(dev, bus, bytes, DataDirection::ToDevice);
+    let mut result = run(hw, Direction::ToCard, bus, length);
+    if result.is_ok() {
+        dma::fill(&low, !SENT);
+        result = run(hw, Direction::FromCard, low.dma_address(), length);
+    }
+    if hw.state(0) == State::Busy {
+        // Nobody can say what it will still do.
+        core::mem::forget((beyond, low));
+        return Err(EIO);
+    }
+    drop(beyond);
+    result?;
+    match dma::filled(&low, SENT, bytes) {
+        true => Ok(()),
+        false => Err(EIO),
+    }
+}

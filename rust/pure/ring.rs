@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A double-ended queue of fixed capacity in storage that the caller brings.
+
+use core::ops::DerefMut;
+
+/// A queue that never allocates: its capacity is the length of the storage.
+///
+/// # Invariants
+///
+/// The `length` slots from `head` on, modulo the capacity, are `Some`; all others are `None`.
+pub(crate) struct Ring<S> {
+    slots: S,
+    head: usize,
+    length: usize,
+}
+
+impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
+    /// Makes an empty queue of `slots`, which must all be `None`.
+    pub(crate) fn new(slots: S) -> Self {
+        Self {
+            slots,
+            head: 0,
+            length: 0,
+        }
+    }
+
+    /// Returns whether nothing is queued.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Appends `value`, or gives it back if the queue is full.
+    pub(crate) fn push_back(&mut self, value: T) -> Result<(), T> {
+        let capacity = self.slots.len();
+        if self.length == capacity {
+            return Err(value);
+        }
+        let index = (self.head + self.length) % capacity;
+        match self.slots.get_mut(index) {
+            Some(slot) => *slot = Some(value),
+            None => return Err(value),
+        }
+        self.length += 1;
+        Ok(())
+    }
+
+    /// Puts `value` before all others, or gives it back if the queue is full.
+    pub(crate) fn push_front(&mut self, value: T) -> Result<(), T> {
+        let capacity = self.slots.len();
+        if self.length == capacity {
+            return Err(value);
+        }
+        let index = (self.head + capacity - 1) % capacity;
+        match self.slots.get_mut(index) {
+            Some(slot) => *slot = Some(value),
+            None => return Err(value),
+        }
+        self.head = index;
+        self.length += 1;
+        Ok(())
+    }
+
+    /// Takes the first element.
+    pub(crate) fn pop_front(&mut self) -> Option<T> {
+        if self.length == 0 {
+            return None;
+        }
+        let value = self.slots.get_mut(self.head)?.take();
+        self.head = (self.head + 1) % self.slots.len();
+        self.length -= 1;
+        value
+    }
+
+    /// Takes the first element, counted from the front, that `wanted` accepts.
+    ///
+    /// The others keep their order.
+    pub(crate) fn remove_first(&mut self, wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let capacity = self.slots.len();
+        let at = (0..self.length).find(|i| {
+            self.slots
+                .get((self.head + i) % capacity)
+                .and_then(Option::as_ref)
+                .is_some_and(&wanted)
+        })?;
+        let value = self.slots.get_mut((self.head + at) % capacity)?.take();
+        for i in at + 1..self.length {
+            let next = self.slots.get_mut((self.head + i) % capacity)?.take();
+            *self.slots.get_mut((self.head + i - 1) % capacity)? = next;
+        }
+        self.length -= 1;
+        value
+    }
+}

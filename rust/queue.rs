@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The queue of one channel: order within an open file, fairness between them.
+//!
+//! No hardware, no user pointers. Everything here is owned by a channel and protected by its lock.
+//! Each open file has one [`Lane`] per channel. A transfer knows its lane, not its port; so no
+//! interrupt ever drops the last reference to a port, which would have to sleep.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use crate::{
+    buffer::BufferRef,
+    completion::{
+        queue,
+        Port,
+        Queue,
+        DEPTH, //
+    },
+    hw::Direction,
+    pure::fair::{
+        pick,
+        Clock,
+        Share, //
+    },
+    service,
+    uapi, //
+};
+
+/// What a transfer moves. Sizes are in bytes; all ranges have been checked.
+pub(crate) struct Work {
+    pub(crate) direction: Direction,
+    pub(crate) buffer: BufferRef,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    pub(crate) card_offset: u64,
+    /// The longest it may take on the card in nanoseconds, or 0.
+    pub(crate) timeout_ns: u64,
+}
+
+/// A transfer, from SUBMIT to WAIT; or a request of read() or write().
+pub(crate) struct Transfer {
+    user_data: u64,
+    channel: u16,
+    /// It belongs to read() or write().
+    pub(crate) direct: bool,
+    /// Which way it moves.
+    pub(crate) direction: Direction,
+    /// Gone when the transfer has ended.
+    pub(crate) work: Option<Work>,
+    /// Moved so far.
+    pub(crate) bytes: u64,
+    /// 0 or a negative errno.
+    pub(crate) result: i32,
+    submit_ns: u64,
+    pub(crate) start_ns: u64,
+    pub(crate) end_ns: u64,
+}
+
+impl Transfer {
+    /// Allocates a transfer that has nothing to do yet. May sleep.
+    pub(crate) fn new(direct: bool) -> Result<KBox<Self>> {
+        Ok(KBox::new(
+            Self {
+                user_data: 0,
+                channel: 0,
+                direct,
+                direction: Direction::ToCard,
+                work: None,
+                bytes: 0,
+                result: 0,
+                submit_ns: 0,
+                start_ns: 0,
+                end_ns: 0,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// Gives the transfer something to do.
+    pub(crate) fn assign(&mut self, user_data: u64, channel: u16, work: Work) {
+        self.user_data = user_data;
+        self.channel = channel;
+        self.direction = work.direction;
+        self.work = Some(work);
+        self.bytes = 0;
+        self.result = 0;
+        self.submit_ns = service::now();
+        self.start_ns = 0;
+        self.end_ns = 0;
+    }
+
+    /// Returns what WAIT tells about the transfer.
+    pub(crate) fn record(&self) -> uapi::userdma_completion {
+        uapi::userdma_completion {
+            user_data: self.user_data,
+            bytes: self.bytes,
+            result: self.result,
+            channel: u32::from(self.channel),
+            flags: 0,
+            reserved0: 0,
+            submit_ns: self.submit_ns,
+            start_ns: self.start_ns,
+            end_ns: self.end_ns,
+            reserved: 0,
+        }
+    }
+
+    fn length(&self) -> u64 {
+        self.work.as_ref().map_or(0, |work| work.length)
+    }
+}
+
+/// What one open file has queued on one channel.
+pub(crate) struct Lane {
+    port: Arc<Port>,
+    queue: Queue,
+    share: Share,
+}
+
+impl Lane {
+    /// Makes an empty lane with room for all that the file may have at once.
+    pub(crate) fn new(port: Arc<Port>) -> Result<Self> {
+        Ok(Self {
+            port,
+            queue: queue(DEPTH + 1)?,
+            share: Share::default(),
+        })
+    }
+
+    /// Drops what is queued, and frees buffers that nobody else uses. May sleep.
+    pub(crate) fn discard(mut self) {
+        while let Some(mut transfer) = self.queue.pop_front() {
+            if let Some(work) = transfer.work.take() {
+                work.buffer.release();
+            }
+        }
+    }
+}
+
+/// The lanes of one channel.
+pub(crate) struct Lanes {
+    lanes: KVec<Option<Lane>>,
+    clock: Clock,
+    last: usize,
+}
+
+impl Lanes {
+    /// Makes a channel without open files.
+    pub(crate) const fn new() -> Self {
+        Self {
+            lanes: KVec::new(),
+            clock: Clock::new(),
+            last: 0,
+        }
+    }
+
+    /// Returns how many places there must be so that one more lane can be added.
+    pub(crate) fn needed(&self) -> usize {
+        match self.lanes.iter().any(Option::is_none) {
+            true => 0,
+            false => self.lanes.len() + 1,
+        }
+    }
+
+    /// Adds a lane, and returns its index. Never allocates: `spare` is taken if there is no free
+    /// place, and gives the lane back if it is too small.
+    pub(crate) fn add(
+        &mut self,
+        lane: Lane,
+        spare: &mut KVec<Option<Lane>>,
+    ) -> Result<usize, Lane> {
+        if let Some(index) = self.lanes.iter().position(Option::is_none) {
+            if let Some(place) = self.lanes.get_mut(index) {
+                *place = Some(lane);
+            }
+            return Ok(index);
+        }
+        if spare.capacity() <= self.lanes.len() {
+            return Err(lane);
+        }
+        for place in self.lanes.iter_mut() {
+            let _ = spare.push_within_capacity(place.take());
+        }
+        let _ = spare.push_within_capacity(Some(lane));
+        core::mem::swap(&mut self.lanes, spare);
+        Ok(self.lanes.len() - 1)
+    }
+
+    /// Takes a lane out, at the close of its file.
+    pub(crate) fn take(&mut self, index: usize) -> Option<Lane> {
+        self.lanes.get_mut(index)?.take()
+    }
+
+    /// Queues a transfer. Gives it back if the lane is full or gone.
+    pub(crate) fn push(
+        &mut self,
+        index: usize,
+        transfer: KBox<Transfer>,
+    ) -> Result<(), KBox<Transfer>> {
+        let Some(lane) = self.lanes.get_mut(index).and_then(Option::as_mut) else {
+            return Err(transfer);
+        };
+        if lane.queue.is_empty() {
+            self.clock.wake(&mut lane.share);
+        }
+        lane.queue.push_back(transfer)
+    }
+
+    /// Takes the transfer that goes next, and the index of its lane.
+    pub(crate) fn next(&mut self) -> Option<(usize, KBox<Transfer>)> {
+        let waiting = self.lanes.iter().enumerate().filter_map(|(index, lane)| {
+            let lane = lane.as_ref()?;
+            (!lane.queue.is_empty()).then_some((index, lane.share))
+        });
+        let index = pick(waiting, self.last)?;
+        let lane = self.lanes.get_mut(index)?.as_mut()?;
+        let transfer = lane.queue.pop_front()?;
+        self.clock.charge(&mut lane.share, transfer.length());
+        self.last = index;
+        Some((index, transfer))
+    }
+
+    /// Takes back a direct request that has not begun.
+    pub(crate) fn withdraw_direct(&mut self, index: usize) -> Option<KBox<Transfer>> {
+        let lane = self.lanes.get_mut(index)?.as_mut()?;
+        lane.queue.remove_first(|transfer| transfer.direct)
+    }
+
+    /// Hands an ended transfer to its file. Gives it back if the file was closed.
+    pub(crate) fn complete(
+        &self,
+        lane: Option<usize>,
+        transfer: KBox<Transfer>,
+    ) -> Option<KBox<Transfer>> {
+        match lane.and_then(|index| self.lanes.get(index)?.as_ref()) {
+            Some(lane) => {
+                lane.port.complete(transfer);
+                None
+            }
+            None => Some(transfer),
+        }
+    }
+
+    /// Calls `f` with the port of each open file.
+    pub(crate) fn for_each_port(&self, mut f: impl FnMut(&Port)) {
+        for lane in self.lanes.iter().flatten() {
+            f(&lane.port);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The service thread of a card: what interrupts and spinlocks forbid is done here.
+//!
+//! It frees buffers whose last reference was dropped by an interrupt, and watches that the card
+//! ends what it began. It sleeps until one of the two is due.
+
+use kernel::{
+    new_condvar,
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        CondVar,
+        SpinLockIrq, //
+    }, //
+    time::{
+        msecs_to_jiffies,
+        ClockSource,
+        Monotonic, //
+    }, //
+};
+
+use crate::{
+    buffer::Registry,
+    card::Card,
+    engine::Engine,
+    ext::thread::Body, //
+};
+
+/// A time that never comes.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// Returns CLOCK_MONOTONIC in nanoseconds.
+pub(crate) fn now() -> u64 {
+    // CAST: The clock counts from boot, never negative.
+    Monotonic::ktime_get() as u64
+}
+
+struct State {
+    collect: bool,
+    stop: bool,
+    wake_at: u64,
+}
+
+/// Tells the service thread that there is something to do. May be used in any context.
+#[pin_data]
+pub(crate) struct Kick {
+    #[pin]
+    state: SpinLockIrq<State>,
+    #[pin]
+    wake: CondVar,
+}
+
+impl Kick {
+    /// Makes one that nobody has told anything yet.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            state <- new_spinlock_irq!(State {
+                collect: false,
+                stop: false,
+                wake_at: NEVER,
+            }),
+            wake <- new_condvar!(),
+        })
+    }
+
+    /// Asks for buffers without users to be freed.
+    pub(crate) fn collect(&self) {
+        self.state.lock().collect = true;
+        self.wake.notify_all();
+    }
+
+    /// Asks for [`Engine::tick`] to be called at `at`, in nanoseconds.
+    ///
+    /// Cheap if the thread was going to wake up before that anyway.
+    pub(crate) fn watch(&self, at: u64) {
+        let mut state = self.state.lock();
+        if state.wake_at <= at {
+            return;
+        }
+        state.wake_at = at;
+        drop(state);
+        self.wake.notify_all();
+    }
+}
+
+/// What the service thread works on.
+pub(crate) struct Service<'bound> {
+    engine: &'bound Engine<'bound>,
+    buffers: &'bound Registry,
+    kick: &'bound Kick,
+}
+
+impl<'bound> Service<'bound> {
+    /// Serves a card.
+    pub(crate) fn new(card: &'bound Card<'bound>) -> Self {
+        Self {
+            engine: &card.engine,
+            buffers: &card.buffers,
+            kick: &card.kick,
+        }
+    }
+}
+
+impl Body for Service<'_> {
+    fn run(&self) {
+        loop {
+            let mut state = self.kick.state.lock();
+            let now = now();
+            if state.stop {
+                return;
+            }
+            if !state.collect && state.wake_at > now {
+                if state.wake_at == NEVER {
+                    // A kernel thread has no signals.
+                    let _ = self.kick.wake.wait_interruptible(&mut state);
+                } else {
+                    let ms = (state.wake_at - now).div_ceil(1_000_000).min(60_000);
+                    // CAST: At most a minute.
+                    let jiffies = msecs_to_jiffies(ms as u32);
+                    let _ = self
+                        .kick
+                        .wake
+                        .wait_interruptible_timeout(&mut state, jiffies);
+                }
+                continue;
+            }
+            let collect = core::mem::take(&mut state.collect);
+            // `tick()` asks for the next time; what asks meanwhile is not lost either.
+            state.wake_at = NEVER;
+            drop(state);
+            if collect {
+                self.buffers.collect();
+            }
+            self.engine.tick(now);
+        }
+    }
+
+    fn stop(&self) {
+        self.kick.state.lock().stop = true;
+        self.kick.wake.notify_all();
+    }
+}
