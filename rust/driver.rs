@@ -32,7 +32,7 @@ use crate::{
     },
     hw,
     module_parameters,
-    proof,
+    proof::Beyond,
     service::Service,
     stats, //
 };
@@ -118,6 +118,13 @@ fn set_mask<'bound>(
         unsafe { pdev.dma_set_mask_and_coherent(mask)? };
         return Ok(mask.value());
     }
+    // SAFETY: As above.
+    unsafe { pdev.dma_set_mask_and_coherent(mask)? };
+    let Some(beyond) = Beyond::find(pdev, own.value())? else {
+        return Ok(mask.value());
+    };
+    // SAFETY: As above; a mapping that exists is not affected.
+    unsafe { pdev.dma_set_mask_and_coherent(own)? };
     let low: Coherent<[u8]> = Coherent::<u8>::zeroed_slice_with_attrs(
         pdev.as_ref(),
         PAGE_SIZE,
@@ -127,7 +134,7 @@ fn set_mask<'bound>(
     // SAFETY: As above; `low` was allocated before and is not affected.
     unsafe { pdev.dma_set_mask_and_coherent(mask)? };
     ext_pci::set_master(pdev);
-    let result = proof::beyond(pdev, hw, own.value(), low);
+    let result = beyond.prove(pdev, hw, low);
     ext_pci::clear_master(pdev);
     result.inspect_err(|_| {
         dev_err!(

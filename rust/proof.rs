@@ -70,7 +70,7 @@ fn run(hw: &Card<'_>, direction: Direction, bus: u64, length: u64) -> Result {
     }
 }
 
-/// Finds a part of `mapping` beyond `mask`, and returns its bus address and its offset.
+/// Finds a part of `mapping` beyond `mask`; returns its bus address and its offset.
 fn find_beyond(mapping: &Mapping, mask: u64) -> Result<Option<(u64, u64)>> {
     let (mut offset, mut found) = (0, None);
     mapping.for_each_segment(|bus, length| {
@@ -83,78 +83,84 @@ fn find_beyond(mapping: &Mapping, mask: u64) -> Result<Option<(u64, u64)>> {
     Ok(found)
 }
 
-/// Sends memory beyond `old_mask` through the card into `low`, which lies within it.
-///
-/// The card is idle and may reach memory; nobody else uses it yet. May sleep.
-///
-/// # Errors
-///
-/// [`EIO`] if the data did not arrive, [`ENOMEM`] if no memory to prove it with is free, and
-/// whatever goes wrong on the way.
-pub(crate) fn beyond(
-    pdev: &pci::Device<device::Bound>,
-    hw: &Card<'_>,
-    old_mask: u64,
-    low: Coherent<[u8]>,
-) -> Result {
-    if dma::required_mask(pdev.as_ref()) <= old_mask {
-        // There is no memory out there that could be corrupted.
-        return Ok(());
-    }
-    let length = hw
-        .traits()
-        .max_descriptor
-        .min(hw.traits().card_size)
-        .min(PAGE_SIZE as u64);
-    let mut kept = KVec::new();
-    for _ in 0..BLOCKS {
-        let memory = Memory::alloc(BLOCK, BLOCK_ORDER, true, None, || Ok(()))?;
-        // SAFETY: Dropped below, before `memory` and in probe; the card is idle by then, or both
-        // are leaked.
-        let mapping = unsafe { Mapping::new(pdev.as_ref(), &memory, usize::MAX)? };
-        match find_beyond(&mapping, old_mask)? {
-            Some((bus, offset)) => {
-                return try_beyond(pdev, hw, low, (mapping, memory), bus, offset, length);
-            }
-            // Kept, so that the next one is another.
-            None => kept.push(memory, GFP_KERNEL)?,
-        }
-    }
-    Err(ENOMEM)
-}
-
-/// Sends `length` bytes of `beyond`, at `offset` of it and at `bus`, through the card into `low`.
-///
-/// `beyond` is dropped in its order: the mapping first.
-fn try_beyond(
-    pdev: &pci::Device<device::Bound>,
-    hw: &Card<'_>,
-    low: Coherent<[u8]>,
-    beyond: (Mapping, Memory),
+/// Memory that a card with the old mask cannot reach, mapped for it. Dropped in this order.
+pub(crate) struct Beyond {
+    mapping: Mapping,
+    memory: Memory,
     bus: u64,
     offset: u64,
-    length: u64,
-) -> Result {
-    // CAST: At most a page.
-    let bytes = length as usize;
-    let dev = pdev.as_ref();
-    dma::fill(&low, SENT);
-    dma::copy_in(&beyond.1, offset, bytes, &low)?;
-    dma::sync_for_device(dev, bus, bytes, DataDirection::ToDevice);
-    let mut result = run(hw, Direction::ToCard, bus, length);
-    if result.is_ok() {
-        dma::fill(&low, !SENT);
-        result = run(hw, Direction::FromCard, low.dma_address(), length);
+}
+
+impl Beyond {
+    /// Finds memory that is mapped beyond `old_mask` now that the mask is wider. May sleep.
+    ///
+    /// `None` if there is no memory out there, which could then not be corrupted either.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if there is some but none of it is free.
+    pub(crate) fn find(pdev: &pci::Device<device::Bound>, old_mask: u64) -> Result<Option<Self>> {
+        if dma::required_mask(pdev.as_ref()) <= old_mask {
+            return Ok(None);
+        }
+        let mut kept = KVec::new();
+        for _ in 0..BLOCKS {
+            let memory = Memory::alloc(BLOCK, BLOCK_ORDER, true, None, || Ok(()))?;
+            // SAFETY: Dropped before `memory` and in probe; the card is idle then, or both are
+            // leaked.
+            let mapping = unsafe { Mapping::new(pdev.as_ref(), &memory, usize::MAX)? };
+            if let Some((bus, offset)) = find_beyond(&mapping, old_mask)? {
+                return Ok(Some(Self {
+                    mapping,
+                    memory,
+                    bus,
+                    offset,
+                }));
+            }
+            // Kept, so that the next one is another.
+            kept.push((mapping, memory), GFP_KERNEL)?;
+        }
+        Err(ENOMEM)
     }
-    if hw.state(0) == State::Busy {
-        // Nobody can say what it will still do.
-        core::mem::forget((beyond, low));
-        return Err(EIO);
-    }
-    drop(beyond);
-    result?;
-    match dma::filled(&low, SENT, bytes) {
-        true => Ok(()),
-        false => Err(EIO),
+
+    /// Sends what is out there through the card into `low`, which the card reaches for certain.
+    ///
+    /// The card is idle and may reach memory; nobody else uses it yet. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] if it did not arrive.
+    pub(crate) fn prove(
+        self,
+        pdev: &pci::Device<device::Bound>,
+        hw: &Card<'_>,
+        low: Coherent<[u8]>,
+    ) -> Result {
+        let length = hw
+            .traits()
+            .max_descriptor
+            .min(hw.traits().card_size)
+            .min(PAGE_SIZE as u64);
+        // CAST: At most a page.
+        let bytes = length as usize;
+        dma::fill(&low, SENT);
+        dma::copy_in(&self.memory, self.offset, bytes, &low)?;
+        dma::sync_for_device(pdev.as_ref(), self.bus, bytes, DataDirection::ToDevice);
+        let mut result = run(hw, Direction::ToCard, self.bus, length);
+        if result.is_ok() {
+            dma::fill(&low, !SENT);
+            result = run(hw, Direction::FromCard, low.dma_address(), length);
+        }
+        if hw.state(0) == State::Busy {
+            // Nobody can say what it will still do.
+            core::mem::forget((self, low));
+            return Err(EIO);
+        }
+        drop(self.mapping);
+        result?;
+        match dma::filled(&low, SENT, bytes) {
+            true => Ok(()),
+            false => Err(EIO),
+        }
     }
 }
