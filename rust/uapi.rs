@@ -167,14 +167,21 @@ pub(crate) struct Array {
 }
 
 impl Array {
-    /// Describes an array of `count` `T`s at `at`.
+    /// Checks the size that a program says an element has.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] or [`E2BIG`] for the size of an element; [`EINVAL`] if it has none; [`EFAULT`] if
-    /// it ends behind the address space.
-    pub(crate) fn new<T: Sized32>(at: u64, entry_size: u32, count: u32) -> Result<Self> {
-        check_size::<T>(entry_size as usize)?;
+    /// [`EINVAL`] or [`E2BIG`].
+    pub(crate) fn check<T: Sized32>(entry_size: u32) -> Result {
+        check_size::<T>(entry_size as usize)
+    }
+
+    /// Describes an array of `count` elements at `at`, whose size was checked.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if it has none; [`EFAULT`] if it ends behind the address space.
+    pub(crate) fn new(at: u64, entry_size: u32, count: u32) -> Result<Self> {
         if count == 0 {
             return Err(EINVAL);
         }

@@ -145,6 +145,12 @@ impl Memory {
             };
             this.smallest = this.smallest.min(order);
             let offset = this.length;
+            // The memory manager maps a folio by a huge entry only if it ends inside the file, which
+            // it sees by the folio's index: the last user has left something there.
+            // CAST: Memory has fewer pages than an address has values.
+            let index = (offset >> PAGE_SHIFT) as c_ulong;
+            // SAFETY: The folio is live, and nobody else knows it yet.
+            unsafe { shim::userdma_folio_set_index(folio.ptr.as_ptr(), index) };
             let bytes = folio.len() as u64;
             this.parts
                 .push(Part { offset, folio }, GFP_KERNEL | __GFP_NOWARN)?;

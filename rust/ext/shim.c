@@ -24,6 +24,7 @@ struct page *userdma_folio_page(struct folio *folio, unsigned long n);
 void *userdma_folio_address(struct folio *folio);
 unsigned long userdma_folio_pfn(struct folio *folio);
 int userdma_folio_nid(struct folio *folio);
+void userdma_folio_set_index(struct folio *folio, unsigned long index);
 unsigned long userdma_virt_to_pfn(const void *addr);
 void userdma_set_file_size(struct file *file, loff_t size);
 struct file *userdma_anon_file(const char *name, const struct file_operations *fops);
@@ -84,6 +85,11 @@ unsigned long userdma_folio_pfn(struct folio *folio)
 int userdma_folio_nid(struct folio *folio)
 {
 	return folio_nid(folio);
+}
+
+void userdma_folio_set_index(struct folio *folio, unsigned long index)
+{
+	folio->index = index;
 }
 
 unsigned long userdma_virt_to_pfn(const void *addr)

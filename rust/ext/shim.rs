@@ -25,6 +25,7 @@ unsafe extern "C" {
     pub(super) fn userdma_folio_address(folio: *mut bindings::folio) -> *mut c_void;
     pub(super) fn userdma_folio_pfn(folio: *mut bindings::folio) -> c_ulong;
     pub(super) fn userdma_folio_nid(folio: *mut bindings::folio) -> c_int;
+    pub(super) fn userdma_folio_set_index(folio: *mut bindings::folio, index: c_ulong);
     pub(super) fn userdma_virt_to_pfn(addr: *const c_void) -> c_ulong;
     pub(super) fn userdma_set_file_size(file: *mut bindings::file, size: bindings::loff_t);
     pub(super) fn userdma_anon_file(

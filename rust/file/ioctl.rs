@@ -217,14 +217,10 @@ impl OpenFile {
 
     fn submit(&self, dev: &Device<Self>, arg: usize, nonblock: bool) -> Result {
         let (argument, mut submit) = Argument::read::<uapi::userdma_submit>(arg)?;
-        // A size that is wrong comes before a flag that is, as everywhere.
-        let entries =
-            Array::new::<uapi::userdma_transfer>(submit.entries, submit.entry_size, submit.count);
-        if !matches!(entries, Err(error) if error == E2BIG) {
-            check_flags(submit.flags, 0)?;
-        }
-        let entries = entries?;
+        Array::check::<uapi::userdma_transfer>(submit.entry_size)?;
+        check_flags(submit.flags, 0)?;
         check_reserved(submit.reserved == 0)?;
+        let entries = Array::new(submit.entries, submit.entry_size, submit.count)?;
         // Before anything is accepted: nobody could be told how many were.
         argument.check_writable(&submit)?;
 
@@ -328,12 +324,9 @@ impl OpenFile {
 
     fn wait(&self, arg: usize, nonblock: bool) -> Result {
         let (argument, wait) = Argument::read::<uapi::userdma_wait>(arg)?;
-        let records =
-            Array::new::<uapi::userdma_completion>(wait.entries, wait.entry_size, wait.max);
-        if !matches!(records, Err(error) if error == E2BIG) {
-            check_flags(wait.flags, 0)?;
-        }
-        let records = records?;
+        Array::check::<uapi::userdma_completion>(wait.entry_size)?;
+        check_flags(wait.flags, 0)?;
+        let records = Array::new(wait.entries, wait.entry_size, wait.max)?;
         if wait.min > wait.max {
             return Err(EINVAL);
         }
