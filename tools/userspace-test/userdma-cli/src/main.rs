@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The command `userdma`: looks at cards, tries them, moves data through them.
+//!
+//! `cli` says what can be asked; each other room answers one question: `info`,
+//! `demo`, `alloc`, `card` (read and write), `generate` (completions and man
+//! pages). `select` finds the device, `report` tells errors, `number` reads
+//! sizes, `touch` counts page faults.
+
+mod alloc;
+mod card;
+mod cli;
+mod demo;
+mod generate;
+mod info;
+mod interrupts;
+mod number;
+mod report;
+mod select;
+mod touch;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::Cli;
+use crate::cli::Command;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if !matches!(cli.command, Command::Selftest(_)) {
+        // `userdma info | head` ends quietly, as other commands do. The tests
+        // write into closed pipes and want the error.
+        sigpipe::reset();
+    }
+    let device = cli.device.as_deref();
+    let done = |()| ExitCode::SUCCESS;
+    let result = match &cli.command {
+        Command::Info(options) => info::run(device, options).map(done),
+        Command::Demo(options) => demo::run(device, options),
+        Command::Alloc(options) => alloc::run(device, options).map(done),
+        Command::Read(options) => card::read(device, options).map(done),
+        Command::Write(options) => card::write(device, options).map(done),
+        Command::Selftest(options) => return userdma_selftest::main(options),
+        Command::Completions { shell } => generate::completions(*shell).map(done),
+        Command::Man(options) => generate::man(options).map(done),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {}", report::text(&error));
+        report::exit_code(&error)
+    })
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Zero-copy access to the DMA buffers of a PCI device, through the `userdma`
+//! kernel module.
+//!
+//! Open a card, allocate memory that it can reach, map it, start transfers,
+//! sleep until the interrupt, read the result in place:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use userdma::{Device, Transfer};
+//!
+//! fn main() -> userdma::Result<()> {
+//!     let card = Device::first()?;
+//!     let buffer = card.coherent(32 << 20).allocate()?;
+//!     let mut memory = buffer.map()?;
+//!
+//!     memory.copy_from(0, b"hello, card")?;
+//!     let transfers = [
+//!         Transfer::to_card(&buffer, 0..11, 0),
+//!         Transfer::from_card(&buffer, 4096..4107, 0),
+//!     ];
+//!     for completion in card.run(&transfers, Some(Duration::from_secs(5)))? {
+//!         completion.result()?;
+//!     }
+//!
+//!     let mut back = [0; 11];
+//!     memory.copy_to(4096, &mut back)?;
+//!     assert_eq!(&back, b"hello, card");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | want | see |
+//! |---|---|
+//! | find and open a card | [`Device`], [`OpenOptions`], [`enumerate`] |
+//! | know what it can do | [`Info`] |
+//! | memory that it can reach | [`BufferBuilder`], [`Buffer`], [`Mapping`] |
+//! | move data | [`Transfer`], [`Device::submit`], [`Device::wait`], [`Device::run`] |
+//! | read and write the card's own memory | [`Device::read_at`], [`Device::write_at`] |
+//! | an event loop | [`Device::poll`], or any poller with [`AsFd`](std::os::fd::AsFd) |
+//! | know what went wrong | [`Error::kind`], [`Error::report`] |
+//! | the kernel's interface as it is | [`sys`] |
+//!
+//! When the card goes away (unbound, unplugged), calls fail with
+//! [`ErrorKind::Gone`] and a touched mapping raises SIGBUS.
+#![deny(missing_docs)]
+
+mod buffer;
+mod completion;
+mod device;
+mod error;
+mod event;
+mod explain;
+mod explanation;
+mod info;
+mod ioctl;
+mod mapping;
+mod open;
+mod rw;
+pub mod sys;
+mod transfer;
+mod units;
+mod wait;
+
+pub use buffer::Buffer;
+pub use buffer::BufferBuilder;
+pub use buffer::BufferInfo;
+pub use buffer::Kind;
+pub use completion::Completion;
+pub use completion::Completions;
+pub use device::Device;
+pub use error::Error;
+pub use error::Result;
+pub use event::Readiness;
+pub use explanation::ErrorKind;
+pub use explanation::Explanation;
+pub use info::Capabilities;
+pub use info::Info;
+pub use info::Interrupt;
+pub use info::Limits;
+pub use info::Usage;
+pub use mapping::Mapping;
+pub use mapping::MappingBuilder;
+pub use open::enumerate;
+pub use open::Access;
+pub use open::OpenOptions;
+pub use transfer::Operation;
+pub use transfer::Transfer;
+pub use units::Bytes;
+pub use wait::Wait;
+
+/// The error numbers of the system, as [`Error::errno`] gives them.
+pub use rustix::io::Errno;
