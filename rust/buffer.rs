@@ -135,7 +135,7 @@ impl Buffer {
 
     /// Makes sure that the memory is never freed.
     pub(crate) fn quarantine(&self) {
-        self.quarantined.store(true, Relaxed);
+        self.quarantined.store(true, Release);
     }
 
     /// Maps the part at `vma`, whose file offsets begin at `start` for byte 0 of the buffer.
@@ -197,20 +197,25 @@ impl Mappable for Buffer {
 
 /// A reference that keeps a buffer alive, and reachable by the card while that is bound.
 ///
-/// May be dropped in any context: the last one leaves the freeing to the service thread.
-/// Where sleeping is allowed, [`BufferRef::release`] frees at once.
+/// Dropping the last one frees the buffer, which may sleep. Where that is not allowed,
+/// [`BufferRef::put_atomic`] leaves it to the service thread.
 pub(crate) struct BufferRef {
     buffer: Arc<Buffer>,
     left: bool,
 }
 
 impl BufferRef {
-    /// Drops the reference and, if it was the last, frees the buffer. May sleep.
-    pub(crate) fn release(mut self) {
+    /// Drops the reference in any context. The card is bound.
+    pub(crate) fn put_atomic(mut self) {
         self.left = true;
-        if self.buffer.leave() {
-            self.buffer.registry.remove(self.buffer.id);
-        }
+        let kick = self.buffer.registry.kick.clone();
+        // The `Arc` is dropped inside, and `Registry::remove()` goes through the same lock before it
+        // drops its own: so this one is not the last, whose drop would sleep.
+        kick.collect_if(move || {
+            let last = self.buffer.leave();
+            drop(self);
+            last
+        });
     }
 }
 
@@ -234,9 +239,8 @@ impl core::ops::Deref for BufferRef {
 
 impl Drop for BufferRef {
     fn drop(&mut self) {
-        // Not the last `Arc` while the card is bound, for the registry has one: nothing sleeps.
         if !self.left && self.buffer.leave() {
-            self.buffer.registry.kick.collect();
+            self.buffer.registry.remove(self.buffer.id);
         }
     }
 }
@@ -365,10 +369,17 @@ impl Registry {
         let Some(entry) = entries.tree.remove(&id) else {
             return;
         };
+        self.forget(&entry.buffer);
+        if entry.buffer.quarantined.load(Acquire) {
+            // The card may still write to it.
+            core::mem::forget(entry);
+            return;
+        }
         // Under the lock, because unbind waits for it: the card is still bound.
         drop(entry.hold);
         drop(entries);
-        self.forget(&entry.buffer);
+        // Whoever left before us in an interrupt has dropped its `Arc` when this returns.
+        self.kick.pass();
         // The memory goes with the last `Arc`, when nobody is kept waiting by the lock.
     }
 
@@ -412,7 +423,7 @@ impl Registry {
         while let Some(cursor) = tree.cursor_front_mut() {
             let entry = cursor.remove_current().1.to_key_value().1;
             self.forget(&entry.buffer);
-            if entry.buffer.quarantined.load(Relaxed) {
+            if entry.buffer.quarantined.load(Acquire) {
                 core::mem::forget(entry);
             }
         }

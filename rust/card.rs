@@ -28,8 +28,7 @@ use crate::{
 
 /// Everything of a bound card but its node and its interrupt.
 ///
-/// Dropped after both, and after [`Engine::stop`]: ends all transfers, takes the buffers away from
-/// the card, then unmaps its registers.
+/// Dropped after both; closed before that, see [`Card::close`].
 pub(crate) struct Card<'bound> {
     pub(crate) engine: Engine<'bound>,
     pub(crate) buffers: Arc<Registry>,
@@ -53,7 +52,7 @@ impl<'bound> Card<'bound> {
         // Without an IOMMU the DMA API would copy what the card cannot reach through swiotlb, whose
         // memory may itself be out of reach and which takes no large mappings. We copy ourselves.
         let bounce =
-            !translated && (dma::limited(dev) || (dma::max_mapping(dev) as u64) < HUGE_PAGE);
+            (dma::max_mapping(dev) as u64) < HUGE_PAGE || (!translated && dma::limited(dev));
         let timeout = match *module_parameters::timeout_ms.value_ref() {
             0 => 2000,
             ms => u64::from(ms),
@@ -76,6 +75,15 @@ impl<'bound> Card<'bound> {
             dma_mask,
             translated,
         })
+    }
+
+    /// Ends all transfers, wakes everybody up, and takes the buffers away from the card.
+    ///
+    /// Called after [`Engine::stop`], when no interrupt runs any more. May sleep. Calling it again
+    /// does nothing.
+    pub(crate) fn close(&self) {
+        self.engine.drain();
+        self.buffers.close();
     }
 
     /// Returns the `USERDMA_CAP_*` of the card.
@@ -116,7 +124,6 @@ impl<'bound> Card<'bound> {
 
 impl Drop for Card<'_> {
     fn drop(&mut self) {
-        self.engine.drain();
-        self.buffers.close();
+        self.close();
     }
 }

@@ -66,8 +66,8 @@ enum Direct {
 
 /// # Invariants
 ///
-/// `outstanding + done.len() + claimed == used <= DEPTH`, where `claimed` is what calls of
-/// [`Port::wait`] have taken and not yet given back or freed.
+/// `used <= DEPTH` is the number of transfers that are reserved, submitted, in `done`, or taken by a
+/// call of [`Port::wait`] that has not ended.
 struct State {
     /// Transfers without a job, for the next SUBMIT.
     free: Queue,
@@ -75,8 +75,6 @@ struct State {
     done: Queue,
     /// Places that are taken.
     used: usize,
-    /// Transfers that have been accepted and have not ended.
-    outstanding: usize,
     direct: Direct,
 }
 
@@ -110,7 +108,6 @@ impl Port {
                     free,
                     done,
                     used: 0,
-                    outstanding: 0,
                     direct: Direct::Free,
                 }),
                 changed <- new_poll_condvar!("userdma::Port::changed"),
@@ -155,6 +152,7 @@ impl Port {
     /// [`ENODEV`] if the card is gone, [`ENOMEM`], and those of the caller's patience.
     pub(crate) fn reserve(&self, how: Patience) -> Result<KBox<Transfer>> {
         let mut state = self.state.lock();
+        let mut woken = Ok(());
         loop {
             if self.gone.load(Acquire) {
                 return Err(ENODEV);
@@ -162,10 +160,11 @@ impl Port {
             if state.used < DEPTH {
                 break;
             }
-            self.sleep(&mut state, how)?;
+            // Only now: what was waited for may have come together with the signal.
+            woken?;
+            woken = self.sleep(&mut state, how);
         }
         state.used += 1;
-        state.outstanding += 1;
         if let Some(transfer) = state.free.pop_front() {
             return Ok(transfer);
         }
@@ -176,7 +175,6 @@ impl Port {
     fn unreserve(&self) {
         let mut state = self.state.lock();
         state.used -= 1;
-        state.outstanding -= 1;
         drop(state);
         self.changed.notify_all();
     }
@@ -199,6 +197,7 @@ impl Port {
             nonblock,
         };
         let mut state = self.state.lock();
+        let mut woken = Ok(());
         loop {
             if self.gone.load(Acquire) {
                 return Err(ENODEV);
@@ -207,7 +206,8 @@ impl Port {
                 state.direct = Direct::Taken;
                 return Ok(());
             }
-            self.sleep(&mut state, how)?;
+            woken?;
+            woken = self.sleep(&mut state, how);
         }
     }
 
@@ -229,12 +229,14 @@ impl Port {
             nonblock: false,
         };
         let mut state = self.state.lock();
+        let mut woken = Ok(());
         loop {
             match core::mem::replace(&mut state.direct, Direct::Taken) {
                 Direct::Done(transfer) => return Ok(transfer),
                 other => state.direct = other,
             }
-            self.sleep(&mut state, how)?;
+            woken?;
+            woken = self.sleep(&mut state, how);
         }
     }
 
@@ -250,9 +252,11 @@ impl Port {
         }
         let mut state = self.state.lock();
         if transfer.direct {
-            state.direct = Direct::Done(transfer);
+            // Nobody waits any more if the place is free.
+            if matches!(state.direct, Direct::Taken) {
+                state.direct = Direct::Done(transfer);
+            }
         } else {
-            state.outstanding -= 1;
             // There is room: `done` holds as many as there are places.
             let _ = state.done.push_back(transfer);
         }
@@ -324,6 +328,7 @@ impl Port {
         let max = (records.count() as usize).min(claimed.len());
         loop {
             let mut state = self.state.lock();
+            let mut woken = Ok(());
             let transfer = loop {
                 if *count == max {
                     return Ok(());
@@ -331,7 +336,8 @@ impl Port {
                 if let Some(transfer) = state.done.pop_front() {
                     break transfer;
                 }
-                if state.outstanding == 0 {
+                // All places that are taken are our own: nothing more will come.
+                if state.used == *count {
                     return match self.gone.load(Acquire) {
                         true => Err(ENODEV),
                         false => Ok(()),
@@ -340,7 +346,8 @@ impl Port {
                 if *count >= min {
                     return Ok(());
                 }
-                self.sleep(&mut state, how)?;
+                woken?;
+                woken = self.sleep(&mut state, how);
             };
             drop(state);
             // CAST: Below `DEPTH`.
@@ -350,9 +357,16 @@ impl Port {
                 *count += 1;
             } else {
                 let _ = self.state.lock().done.push_front(transfer);
+                // Somebody may have looked while it was not there.
+                self.changed.notify_all();
                 return Err(EFAULT);
             }
         }
+    }
+
+    /// Returns whether there is nothing that a WAIT could hand out, now or later.
+    pub(crate) fn idle(&self) -> bool {
+        self.state.lock().used == 0
     }
 
     /// Registers a poller, and returns what is ready: a record, room for a transfer.

@@ -40,7 +40,7 @@ use crate::{
 /// The driver. Its private data is [`Userdma`].
 pub(crate) struct Driver;
 
-/// Stops the card when it is dropped.
+/// Stops the card when it is dropped, if [`Driver::unbind`] has not done so: a probe that fails.
 struct Stop<'bound>(&'bound Card<'bound>);
 
 impl Drop for Stop<'_> {
@@ -59,22 +59,24 @@ impl irq::Handler for Interrupt<'_> {
 
 /// A bound card.
 ///
-/// **This is the order of death.** Fields are dropped in the order of their declaration:
+/// **This is the order of death.** In `unbind()`, while the driver core still holds the device, its
+/// IOMMU domain and its power:
 ///
 /// 1. the node: no new opens, every call ENODEV, all calls that hold the guard are over;
-/// 2. the card is stopped, proven idle, and cut off from memory;
-/// 3. the interrupt and its vectors are freed;
-/// 4. the service thread ends;
-/// 5. the card: transfers end with ENODEV and sleepers wake up; then for each buffer faults are
-///    flushed, mappings zapped, the DMA mapping undone, and memory that nobody else has freed; then
-///    the registers are unmapped;
-/// 6. debugfs, and the device is disabled.
+/// 2. the card is stopped, proven idle, and cut off from memory; no interrupt runs any more;
+/// 3. transfers end with ENODEV and sleepers wake up;
+/// 4. for each buffer faults are flushed, mappings zapped, the DMA mapping undone, and memory that
+///    nobody else has freed.
+///
+/// Then the fields are dropped in the order of their declaration: the interrupt and its vectors, the
+/// service thread, the registers, debugfs, and the device is disabled. A probe that fails has no
+/// `unbind()`: there each field does its part of the above when it is dropped, in the same order.
 #[pin_data]
 pub(crate) struct Userdma<'bound> {
-    _node: chardev::Registration<'bound, OpenFile>,
+    node: chardev::Registration<'bound, OpenFile>,
     _stop: Stop<'bound>,
     #[pin]
-    _interrupt: irq::Registration<'bound, Interrupt<'bound>>,
+    interrupt: irq::Registration<'bound, Interrupt<'bound>>,
     vectors: pci::IrqVectorRegistration<'bound>,
     _service: Thread<'bound, Service<'bound>>,
     card: Pin<KBox<Card<'bound>>>,
@@ -120,7 +122,13 @@ fn set_mask<'bound>(
     }
     // SAFETY: As above.
     unsafe { pdev.dma_set_mask_and_coherent(mask)? };
-    let Some(beyond) = Beyond::find(pdev, own.value())? else {
+    let beyond = Beyond::find(pdev, own.value()).inspect_err(|_| {
+        dev_err!(
+            pdev,
+            "dma_mask_bits={bits} refused: no memory beyond bit {own_bits} to prove it with\n"
+        );
+    })?;
+    let Some(beyond) = beyond else {
         return Ok(mask.value());
     };
     // SAFETY: As above; a mapping that exists is not affected.
@@ -150,6 +158,13 @@ impl pci::Driver for Driver {
     type Data<'bound> = Userdma<'bound>;
 
     const ID_TABLE: pci::IdTable<Self::IdInfo> = hw::IDS;
+
+    fn unbind<'bound>(_pdev: &'bound pci::Device<device::Core<'_>>, this: Pin<&Userdma<'bound>>) {
+        this.node.close();
+        this.card.engine.stop();
+        this.interrupt.synchronize();
+        this.card.close();
+    }
 
     fn probe<'bound>(
         pdev: &'bound pci::Device<device::Core<'_>>,
@@ -184,8 +199,8 @@ impl pci::Driver for Driver {
                 },
                 // MSI-X, MSI or, failing both, the shared line.
                 vectors: pdev.alloc_irq_vectors(1, wanted, pci::IrqTypes::all())?,
-                _interrupt <- {
-                    // SAFETY: `vectors` is pinned in place and declared behind `_interrupt`.
+                interrupt <- {
+                    // SAFETY: `vectors` is pinned in place and declared behind `interrupt`.
                     let vectors: &'bound pci::IrqVectorRegistration<'bound> =
                         unsafe { extend(&*vectors) };
                     // SAFETY: As for `_service`.
@@ -206,7 +221,7 @@ impl pci::Driver for Driver {
                     // SAFETY: As for `_service`.
                     Stop(unsafe { extend(&**card) })
                 },
-                _node: {
+                node: {
                     let bound = Bound {
                         // SAFETY: As for `_service`.
                         card: unsafe { extend(&**card) },

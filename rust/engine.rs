@@ -19,6 +19,13 @@ use kernel::{
     pci,
     prelude::*,
     sync::{
+        atomic::{
+            ordering::{
+                Acquire,
+                Full, //
+            },
+            Atomic, //
+        },
         Arc,
         SpinLockIrq, //
     },
@@ -56,6 +63,9 @@ use crate::{
 
 /// How often a card that does not stop is asked whether it has.
 const DRAIN_NS: u64 = 10_000_000;
+
+/// Files that may be open on one card at once: each interrupt looks at all of them.
+const MAX_FILES: usize = 1024;
 
 /// The most that is copied in an interrupt.
 const MAX_BOUNCE: u64 = 64 << 10;
@@ -97,6 +107,10 @@ struct Slot {
 
 /// See the module's documentation.
 pub(crate) struct Engine<'bound> {
+    /// Channels that were given up while the card worked on them. While there are any the card is
+    /// cut off from memory, and no channel starts anything.
+    cut_off: Atomic<u32>,
+    stopped: Atomic<bool>,
     slots: KVec<Pin<KBox<Slot>>>,
     /// Data passes through a bounce buffer: the card reaches only part of the memory.
     pub(crate) bounce: bool,
@@ -146,6 +160,8 @@ impl<'bound> Engine<'bound> {
             slots.push(slot, GFP_KERNEL)?;
         }
         Ok(Self {
+            cut_off: Atomic::new(0),
+            stopped: Atomic::new(false),
             slots,
             bounce,
             timeout_ns,
@@ -181,6 +197,9 @@ impl<'bound> Engine<'bound> {
             }
             // Allocate without the lock, and look again: others may open files meanwhile.
             let needed = slot.channel.lock().lanes.needed();
+            if needed > MAX_FILES {
+                return Err(ENFILE);
+            }
             spare = KVec::with_capacity((needed + 1).next_power_of_two(), GFP_KERNEL)?;
         }
     }
@@ -197,9 +216,7 @@ impl<'bound> Engine<'bound> {
                 }
             }
             drop(channel);
-            if let Some(lane) = lane {
-                lane.discard();
-            }
+            drop(lane);
         }
     }
 
@@ -246,9 +263,8 @@ impl<'bound> Engine<'bound> {
             }
         }
         drop(channel);
-        if let Some(work) = queued.and_then(|mut transfer| transfer.work.take()) {
-            work.buffer.release();
-        }
+        // Frees its buffer, perhaps, which may sleep.
+        drop(queued);
     }
 
     /// Called by the interrupt handler.
@@ -272,7 +288,11 @@ impl<'bound> Engine<'bound> {
 
     /// Starts what goes next, if the channel is free.
     fn start_next(&self, slot: &Slot, channel: &mut Channel) {
-        while channel.running.is_none() && channel.draining.is_none() && !channel.stopped {
+        while channel.running.is_none()
+            && channel.draining.is_none()
+            && !channel.stopped
+            && self.cut_off.load(Acquire) == 0
+        {
             let Some((lane, mut transfer)) = channel.lanes.next() else {
                 return;
             };
@@ -372,8 +392,8 @@ impl<'bound> Engine<'bound> {
 
     /// Called when the card says that a channel's piece has ended.
     fn ended(&self, slot: &Slot, channel: &mut Channel, failed: bool) {
-        if self.hw.state(slot.index) == State::Busy {
-            // Late news of a piece that was given up, or none at all.
+        if self.hw.state(slot.index) != State::Idle {
+            // Late news of a piece that was given up, or a card that has gone: `tick()` sees to it.
             self.stats.spurious_interrupts.add(1);
             return;
         }
@@ -390,6 +410,8 @@ impl<'bound> Engine<'bound> {
             self.stats.spurious_interrupts.add(1);
             return;
         };
+        // What ended while the card was cut off did not move anything.
+        let failed = failed || self.cut_off.load(Acquire) != 0;
         let result = match (&transfer.work, failed) {
             (Some(work), false) => self
                 .retire(channel.bounce.as_ref(), work, transfer.bytes, piece)
@@ -431,7 +453,9 @@ impl<'bound> Engine<'bound> {
             _ => self.stats.failed.add(1),
         }
         // The card is done with the buffer.
-        transfer.work = None;
+        if let Some(work) = transfer.work.take() {
+            work.buffer.put_atomic();
+        }
         drop(channel.lanes.complete(lane, transfer));
     }
 
@@ -459,6 +483,8 @@ impl<'bound> Engine<'bound> {
                 } else {
                     self.give_up(slot, &mut channel, now);
                 }
+            } else {
+                self.start_next(slot, &mut channel);
             }
         }
     }
@@ -479,6 +505,7 @@ impl<'bound> Engine<'bound> {
             ext_pci::clear_master(self.pdev);
         }
         if state != State::Idle {
+            self.cut_off.fetch_add(1, Full);
             channel.draining = Some(Draining {
                 work: transfer.work.take(),
                 since: now,
@@ -511,43 +538,67 @@ impl<'bound> Engine<'bound> {
 
     /// Goes on after the card has stopped at last.
     fn resume(&self, slot: &Slot, channel: &mut Channel) {
-        channel.draining = None;
+        Self::end_draining(channel);
         channel.dead = false;
-        if channel.stopped {
-            return;
+        if self.cut_off.fetch_sub(1, Full) == 1 && !channel.stopped {
+            ext_pci::set_master(self.pdev);
+            self.start_next(slot, channel);
+            // The other channels start again by `tick()`.
+            self.kick.watch(now());
         }
-        // Other channels that still drain will have it switched off again by their time limit.
-        ext_pci::set_master(self.pdev);
-        self.start_next(slot, channel);
     }
 
-    /// Starts nothing any more, waits until the card is idle and cuts it off. May sleep, for two
-    /// seconds at most.
+    fn end_draining(channel: &mut Channel) {
+        if let Some(work) = channel.draining.take().and_then(|draining| draining.work) {
+            work.buffer.put_atomic();
+        }
+    }
+
+    /// Returns what the channels are doing, all together.
+    fn state(&self) -> State {
+        let mut all = State::Idle;
+        for slot in &self.slots {
+            let _channel = slot.channel.lock();
+            match self.hw.state(slot.index) {
+                State::Busy => return State::Busy,
+                State::Gone => all = State::Gone,
+                State::Idle => {}
+            }
+        }
+        all
+    }
+
+    /// Starts nothing any more, waits until the card is idle and cuts it off. May sleep, for about
+    /// two seconds at most. Calling it again does nothing.
     ///
     /// Buffers that the card may still write to afterwards are put in quarantine.
     pub(crate) fn stop(&self) {
+        if self.stopped.xchg(true, Full) {
+            return;
+        }
         for slot in &self.slots {
             slot.channel.lock().stopped = true;
         }
-        let busy = || {
-            self.slots
-                .iter()
-                .any(|slot| self.hw.state(slot.index) == State::Busy)
-        };
         let idle = read_poll_timeout(
-            || Ok(busy()),
-            |busy| !*busy,
+            || Ok(self.state()),
+            |state| *state != State::Busy,
             Delta::from_millis(1),
             Delta::from_millis(1500),
         );
         if idle.is_err() {
             for slot in &self.slots {
+                let _channel = slot.channel.lock();
                 self.hw.abort(slot.index);
             }
         }
         ext_pci::clear_master(self.pdev);
-        let quiet = ext_pci::wait_for_pending(self.pdev);
-        if quiet && !busy() {
+        let state = self.state();
+        // A card that is not there has nothing under way, and cannot say so.
+        let quiet = state == State::Gone || ext_pci::wait_for_pending(self.pdev);
+        // Nobody will acknowledge an interrupt any more, and the line may be shared.
+        let _ = self.hw.interrupt();
+        ext_pci::disable_line(self.pdev);
+        if quiet && state != State::Busy {
             return;
         }
         dev_err!(
@@ -560,8 +611,11 @@ impl<'bound> Engine<'bound> {
             let running = channel
                 .running
                 .as_ref()
-                .and_then(|r| r.transfer.work.as_ref());
-            let draining = channel.draining.as_ref().and_then(|d| d.work.as_ref());
+                .and_then(|running| running.transfer.work.as_ref());
+            let draining = channel
+                .draining
+                .as_ref()
+                .and_then(|draining| draining.work.as_ref());
             for work in [running, draining].into_iter().flatten() {
                 work.buffer.quarantine();
             }
@@ -573,7 +627,7 @@ impl<'bound> Engine<'bound> {
     pub(crate) fn drain(&self) {
         for slot in &self.slots {
             let mut channel = slot.channel.lock();
-            channel.draining = None;
+            Self::end_draining(&mut channel);
             if let Some(running) = channel.running.take() {
                 self.finish(&mut channel, running.lane, running.transfer, Err(ENODEV));
             }

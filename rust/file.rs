@@ -112,19 +112,9 @@ impl OpenFile {
     ///
     /// [`ENOSPC`], [`ENOMEM`].
     fn insert(&self, buffer: BufferRef) -> Result<(u32, u64)> {
-        let node = match RBTreeNodeReservation::new(GFP_KERNEL) {
-            Ok(node) => node,
-            Err(error) => {
-                buffer.release();
-                return Err(error);
-            }
-        };
+        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let mut handles = self.handles.lock();
-        let Some((handle, cookie)) = handles.choose(buffer.length) else {
-            drop(handles);
-            buffer.release();
-            return Err(ENOSPC);
-        };
+        let (handle, cookie) = handles.choose(buffer.length).ok_or(ENOSPC)?;
         handles.last = handle;
         handles.last_cookie = cookie + buffer.length;
         handles.count += 1;
@@ -154,7 +144,8 @@ impl OpenFile {
         let entry = entry.ok_or(ENOENT)?;
         handles.count -= 1;
         drop(handles);
-        entry.buffer.release();
+        // Frees the buffer, perhaps, when nobody is kept waiting by the lock.
+        drop(entry);
         Ok(())
     }
 
@@ -217,22 +208,12 @@ impl Operations for OpenFile {
     }
 
     fn release(this: Pin<&Self>, dev: &Device<Self>) {
-        // After unbind there are no lanes any more.
+        // At unbind the engine lets go of all lanes by itself.
         let _ = dev.with(|bound| {
             bound.card.engine.detach(&this.lanes);
             bound.card.stats.files.sub(1);
             Ok(())
         });
-        if let Some(chunk) = this.chunk.lock().take() {
-            chunk.release();
-        }
-        let mut handles = this.handles.lock();
-        let mut tree = core::mem::replace(&mut handles.tree, RBTree::new());
-        drop(handles);
-        while let Some(cursor) = tree.cursor_front_mut() {
-            let entry = cursor.remove_current().1.to_key_value().1;
-            entry.buffer.release();
-        }
     }
 
     fn ioctl(

@@ -38,11 +38,8 @@ use crate::{
 /// What is sent. Each byte of the page is this, plus its offset.
 const SENT: u8 = 0x5a;
 
-/// Size of the memory that is looked through at once, in bytes.
+/// Size of the memory that is looked through at once, in bytes; less where a mapping must be.
 const BLOCK: u64 = 2 << 20;
-
-// CAST: A small number.
-const BLOCK_ORDER: u32 = BLOCK.trailing_zeros() - PAGE_SHIFT as u32;
 
 /// How many blocks are looked through: somewhat more than the 256 MiB below a 28-bit mask.
 const BLOCKS: usize = 160;
@@ -103,9 +100,13 @@ impl Beyond {
         if dma::required_mask(pdev.as_ref()) <= old_mask {
             return Ok(None);
         }
+        let most = (dma::max_mapping(pdev.as_ref()) as u64).min(BLOCK);
+        // CAST: A small number.
+        let order = most.checked_ilog2().unwrap_or(0).max(PAGE_SHIFT as u32) - PAGE_SHIFT as u32;
+        let block = (PAGE_SIZE as u64) << order;
         let mut kept = KVec::new();
         for _ in 0..BLOCKS {
-            let memory = Memory::alloc(BLOCK, BLOCK_ORDER, true, None, || Ok(()))?;
+            let memory = Memory::alloc(block, order, true, None, || Ok(()))?;
             // SAFETY: Dropped before `memory` and in probe; the card is idle then, or both are
             // leaked.
             let mapping = unsafe { Mapping::new(pdev.as_ref(), &memory, usize::MAX)? };

@@ -113,7 +113,7 @@ impl Transfer {
     }
 }
 
-/// What one open file has queued on one channel.
+/// What one open file has queued on one channel. Dropping it may sleep: buffers may be freed.
 pub(crate) struct Lane {
     port: Arc<Port>,
     queue: Queue,
@@ -128,15 +128,6 @@ impl Lane {
             queue: queue(DEPTH + 1)?,
             share: Share::default(),
         })
-    }
-
-    /// Drops what is queued, and frees buffers that nobody else uses. May sleep.
-    pub(crate) fn discard(mut self) {
-        while let Some(mut transfer) = self.queue.pop_front() {
-            if let Some(work) = transfer.work.take() {
-                work.buffer.release();
-            }
-        }
     }
 }
 

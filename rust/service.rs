@@ -64,10 +64,20 @@ impl Kick {
         })
     }
 
-    /// Asks for buffers without users to be freed.
-    pub(crate) fn collect(&self) {
-        self.state.lock().collect = true;
-        self.wake.notify_all();
+    /// Calls `f` under the lock, and asks for buffers without users to be freed if it says so.
+    pub(crate) fn collect_if(&self, f: impl FnOnce() -> bool) {
+        let mut state = self.state.lock();
+        let collect = f();
+        state.collect |= collect;
+        drop(state);
+        if collect {
+            self.wake.notify_all();
+        }
+    }
+
+    /// Returns when every call of [`Kick::collect_if`] that has begun its work has ended it.
+    pub(crate) fn pass(&self) {
+        drop(self.state.lock());
     }
 
     /// Asks for [`Engine::tick`] to be called at `at`, in nanoseconds.

@@ -36,14 +36,14 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`ENOMEM`]; [`EOPNOTSUPP`] where the card does not see what the CPU caches.
+/// [`ENOMEM`]; [`EOPNOTSUPP`] where it cannot be mapped as ordinary memory.
 pub(crate) fn alloc(
     registry: &Arc<Registry>,
     dev: &device::Device<device::Bound>,
     length: u64,
     charge: Charge,
 ) -> Result<BufferRef> {
-    if !dma::cache_coherent(dev) {
+    if !dma::maps_as_memory(dev) {
         // Mappings would need page protection that the DMA API does not tell modules.
         return Err(EOPNOTSUPP);
     }

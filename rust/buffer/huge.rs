@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     ext::{
+        errno::eaddrnotavail,
         folio::Memory,
         sg::Mapping,
         system, //
@@ -48,10 +49,10 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`EINTR`] when a signal comes.
+    /// [`ENOMEM`]; [`EINTR`] when a fatal signal comes.
     pub(crate) fn memory(&self) -> Result<Memory> {
         Memory::alloc(self.length, HUGE_ORDER, self.fallback, self.node, || {
-            match system::signal_pending() {
+            match system::fatal_signal_pending() {
                 true => Err(EINTR),
                 false => Ok(()),
             }
@@ -66,7 +67,7 @@ impl Request {
 ///
 /// # Errors
 ///
-/// [`ENOMEM`], or what the DMA API says.
+/// [`ENOMEM`], or EADDRNOTAVAIL if the card cannot reach it.
 pub(crate) fn alloc(
     registry: &Arc<Registry>,
     dev: &device::Device<device::Bound>,
@@ -85,7 +86,7 @@ pub(crate) fn alloc(
 ///
 /// # Errors
 ///
-/// [`ENOMEM`], [`EDQUOT`], or what the DMA API says.
+/// [`ENOMEM`], or EADDRNOTAVAIL if the card cannot reach it.
 pub(crate) fn alloc_chunk(
     registry: &Arc<Registry>,
     dev: &device::Device<device::Bound>,
@@ -120,7 +121,12 @@ fn make(
     } else {
         // SAFETY: The registry drops the mapping at unbind at the latest, and before the memory:
         // `New` and `Entry` have them in this order. A transfer that uses it has a `BufferRef`.
-        let mapping = unsafe { Mapping::new(dev, &memory, usize::MAX)? };
+        let mapping = unsafe { Mapping::new(dev, &memory, usize::MAX) };
+        // Whatever else the DMA API says means that the card cannot reach the memory.
+        let mapping = mapping.map_err(|error| match error {
+            error if error == ENOMEM => error,
+            _ => eaddrnotavail(),
+        })?;
         let mut offset = 0;
         mapping.for_each_segment(|bus, length| {
             let segment = Segment {

@@ -33,6 +33,7 @@ use kernel::{
         atomic::{
             ordering::{
                 Acquire,
+                Full,
                 Release, //
             },
             Atomic, //
@@ -168,6 +169,7 @@ impl<T: Operations> Device<T> {
 /// A registered character device.
 pub(crate) struct Registration<'a, T: Operations> {
     dev: Arc<Device<T>>,
+    closed: Atomic<bool>,
     _data: Pin<KBox<T::RegistrationData<'a>>>,
 }
 
@@ -212,19 +214,33 @@ impl<'a, T: Operations> Registration<'a, T> {
         // SAFETY: `misc` is initialized and pinned inside `dev`.
         to_result(unsafe { bindings::misc_register(dev.misc.get()) })?;
 
-        Ok(Self { dev, _data: data })
+        Ok(Self {
+            dev,
+            closed: Atomic::new(false),
+            _data: data,
+        })
     }
 }
 
-impl<T: Operations> Drop for Registration<'_, T> {
-    fn drop(&mut self) {
-        // SAFETY: `misc` was registered in `new()`.
+impl<T: Operations> Registration<'_, T> {
+    /// Takes the node away. When this returns, every call on an open file gives [`ENODEV`], and none
+    /// that began before uses the registration data. May sleep. Calling it again does nothing.
+    pub(crate) fn close(&self) {
+        if self.closed.xchg(true, Full) {
+            return;
+        }
+        // SAFETY: `misc` was registered in `new()`, and is deregistered once.
         unsafe { bindings::misc_deregister(self.dev.misc.get()) };
 
         self.dev.gone.store(true, Release);
         // Readers are short by contract; a slow grace period would only slow unbind down.
         self.dev.srcu.synchronize_expedited();
+    }
+}
 
+impl<T: Operations> Drop for Registration<'_, T> {
+    fn drop(&mut self) {
+        self.close();
         // `_data` is dropped after this returns; no callback can reach it any more.
     }
 }

@@ -49,8 +49,9 @@ pub(crate) fn max_mapping(dev: &device::Device<device::Bound>) -> usize {
     unsafe { bindings::dma_max_mapping_size(raw(dev)) }
 }
 
-/// Returns whether the device sees what the CPU caches.
-pub(crate) fn cache_coherent(dev: &device::Device<device::Bound>) -> bool {
+/// Returns whether coherent memory of the device can be mapped as ordinary memory is: the device sees
+/// what the CPU caches, and memory is not encrypted.
+pub(crate) fn maps_as_memory(dev: &device::Device<device::Bound>) -> bool {
     // SAFETY: The device is valid.
     unsafe { shim::userdma_dev_is_coherent(raw(dev)) }
 }
@@ -104,6 +105,7 @@ pub(crate) fn copy_out(
         unsafe { core::ptr::copy_nonoverlapping(part.cast_const(), to, bytes) };
         // SAFETY: In bounds or one past the end, as above.
         to = unsafe { to.add(bytes) };
+        true
     })
 }
 
@@ -127,6 +129,7 @@ pub(crate) fn copy_in(
         unsafe { core::ptr::copy_nonoverlapping(from, part, bytes) };
         // SAFETY: In bounds or one past the end, as above.
         from = unsafe { from.add(bytes) };
+        true
     })
 }
 

@@ -206,7 +206,7 @@ impl Memory {
     }
 
     /// Calls `f` with the address and length of each contiguous piece of `length` bytes at
-    /// `offset`.
+    /// `offset`, as long as it returns `true`.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Memory {
         &self,
         offset: u64,
         length: usize,
-        mut f: impl FnMut(*mut u8, usize),
+        mut f: impl FnMut(*mut u8, usize) -> bool,
     ) -> Result {
         if offset
             .checked_add(length as u64)
@@ -231,7 +231,9 @@ impl Memory {
             let bytes = rest.min(part.folio.len() - inside);
             // SAFETY: The folio is live; 64-bit kernels have no high memory.
             let address = unsafe { shim::userdma_folio_address(part.folio.ptr.as_ptr()) };
-            f(address.cast::<u8>().wrapping_add(inside), bytes);
+            if !f(address.cast::<u8>().wrapping_add(inside), bytes) {
+                break;
+            }
             offset += bytes as u64;
             rest -= bytes;
         }
@@ -247,7 +249,9 @@ impl Memory {
         let iter = iter.as_raw();
         self.for_each_part(0, length, |part, bytes| {
             // SAFETY: `part` is valid for `bytes` bytes and `iter` is a valid iterator.
-            copied += unsafe { bindings::_copy_to_iter(part.cast_const().cast(), bytes, iter) };
+            let part = unsafe { bindings::_copy_to_iter(part.cast_const().cast(), bytes, iter) };
+            copied += part;
+            part == bytes
         })?;
         Ok(copied)
     }
@@ -264,7 +268,9 @@ impl Memory {
         let iter = iter.as_raw();
         self.for_each_part(0, length, |part, bytes| {
             // SAFETY: `part` is valid for `bytes` bytes and `iter` is a valid iterator.
-            copied += unsafe { bindings::_copy_from_iter(part.cast(), bytes, iter) };
+            let part = unsafe { bindings::_copy_from_iter(part.cast(), bytes, iter) };
+            copied += part;
+            part == bytes
         })?;
         Ok(copied)
     }

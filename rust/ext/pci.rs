@@ -35,6 +35,8 @@ impl<'bound> Enabled<'bound> {
 
 impl Drop for Enabled<'_> {
     fn drop(&mut self) {
+        // Freeing message-signalled vectors has enabled the line again.
+        disable_line(self.0);
         // SAFETY: The device is bound and was enabled in `new()`.
         unsafe { bindings::pci_disable_device(raw(self.0)) };
     }
@@ -50,6 +52,12 @@ pub(crate) fn set_master(pdev: &pci::Device<device::Bound>) {
 pub(crate) fn clear_master(pdev: &pci::Device<device::Bound>) {
     // SAFETY: The device is bound, hence its `struct pci_dev` is valid.
     unsafe { bindings::pci_clear_master(raw(pdev)) };
+}
+
+/// Keeps the device from raising its interrupt line.
+pub(crate) fn disable_line(pdev: &pci::Device<device::Bound>) {
+    // SAFETY: The device is bound, hence its `struct pci_dev` is valid.
+    unsafe { bindings::pci_intx(raw(pdev), 0) };
 }
 
 /// Waits, for about two seconds at most, until the device has no request under way.

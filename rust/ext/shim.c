@@ -14,6 +14,8 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/scatterlist.h>
+#include <linux/sched/signal.h>
+#include <linux/cc_platform.h>
 
 struct folio *userdma_folio_alloc(unsigned int order, int nid, bool only_there);
 void userdma_folio_get(struct folio *folio);
@@ -37,6 +39,7 @@ void userdma_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t len, i
 int userdma_dev_to_node(struct device *dev);
 unsigned long userdma_total_pages(void);
 unsigned int userdma_file_uid(struct file *file);
+bool userdma_fatal_signal_pending(void);
 
 /* Zeroed, charged to the caller's memory cgroup, quiet, and no OOM kill. */
 struct folio *userdma_folio_alloc(unsigned int order, int nid, bool only_there)
@@ -124,7 +127,7 @@ bool userdma_use_dma_iommu(struct device *dev)
 
 bool userdma_dev_is_coherent(struct device *dev)
 {
-	return dev_is_dma_coherent(dev);
+	return dev_is_dma_coherent(dev) && !cc_platform_has(CC_ATTR_MEM_ENCRYPT);
 }
 
 void userdma_dma_sync_for_device(struct device *dev, dma_addr_t addr, size_t len, int dir)
@@ -150,4 +153,9 @@ unsigned long userdma_total_pages(void)
 unsigned int userdma_file_uid(struct file *file)
 {
 	return from_kuid(&init_user_ns, file->f_cred->uid);
+}
+
+bool userdma_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }

@@ -58,5 +58,6 @@ unsafe extern "C" {
     );
     pub(super) fn userdma_dev_to_node(dev: *mut bindings::device) -> c_int;
     pub(super) fn userdma_total_pages() -> c_ulong;
+    pub(super) fn userdma_fatal_signal_pending() -> bool;
     pub(super) fn userdma_file_uid(file: *mut bindings::file) -> c_uint;
 }

@@ -70,8 +70,9 @@ pub(crate) fn node_exists(node: u32) -> bool {
 }
 
 /// Returns whether a signal that ends the process is pending for the caller.
-pub(crate) fn signal_pending() -> bool {
-    kernel::current!().signal_pending()
+pub(crate) fn fatal_signal_pending() -> bool {
+    // SAFETY: Looks at the caller's own signals.
+    unsafe { shim::userdma_fatal_signal_pending() }
 }
 
 /// A number that is unique among the living holders, counted from 0.

@@ -73,6 +73,7 @@ fn check_reserved(zero: bool) -> Result {
 
 /// Copies `name` into a field of fixed size, which stays NUL-terminated.
 fn copy_name(to: &mut [uapi::c_char], name: &CStr) {
+    to.fill(0);
     let room = to.len().saturating_sub(1);
     for (to, from) in to.iter_mut().take(room).zip(name.to_bytes()) {
         // CAST: A character's sign is the compiler's affair.
@@ -94,7 +95,7 @@ impl OpenFile {
         arg: usize,
     ) -> Result<isize> {
         // WAIT hands out what is left after the card has gone.
-        if dev.gone() && cmd != uapi::USERDMA_IOCTL_WAIT {
+        if dev.gone() && (cmd != uapi::USERDMA_IOCTL_WAIT || self.port.idle()) {
             return Err(ENODEV);
         }
         let nonblock = file.flags() & O_NONBLOCK != 0;
@@ -256,13 +257,7 @@ impl OpenFile {
             deadline: service::NEVER,
             nonblock,
         };
-        let mut transfer = match self.port.reserve(patience) {
-            Ok(transfer) => transfer,
-            Err(error) => {
-                work.buffer.release();
-                return Err(error);
-            }
-        };
+        let mut transfer = self.port.reserve(patience)?;
         transfer.assign(entry.user_data, entry.channel, work);
         let mut transfer = Some(transfer);
         let result = dev.with(|bound| {
@@ -281,9 +276,7 @@ impl OpenFile {
                 Ok(())
             }
             (Err(error), Some(mut transfer)) => {
-                if let Some(work) = transfer.work.take() {
-                    work.buffer.release();
-                }
+                transfer.work = None;
                 self.port.cancel_reservation(transfer);
                 Err(error)
             }
@@ -308,10 +301,7 @@ impl OpenFile {
         }
         let traits: &'static Traits = dev.with(|bound| Ok(bound.card.engine.hw.traits()))?;
         let buffer = self.with_buffer(entry.buffer, |buffer, _| buffer.clone())?;
-        if let Err(error) = check_ranges(&buffer, entry, traits) {
-            buffer.release();
-            return Err(error);
-        }
+        check_ranges(&buffer, entry, traits)?;
         Ok(Work {
             direction,
             buffer,

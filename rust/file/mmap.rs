@@ -35,9 +35,7 @@ impl OpenFile {
             .checked_add((vma.end() - vma.start()) as u64)
             .ok_or(EINVAL)?;
         let (buffer, cookie) = self.buffer_at(start, end).ok_or(EINVAL)?;
-        let result = Buffer::map(&buffer, vma, cookie);
-        buffer.release();
-        result
+        Buffer::map(&buffer, vma, cookie)
     }
 
     fn buffer_at(&self, start: u64, end: u64) -> Option<(crate::buffer::BufferRef, u64)> {

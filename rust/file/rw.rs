@@ -176,10 +176,7 @@ impl OpenFile {
 
     /// Calls `f`, which may touch user memory, with the chunk's memory.
     fn with_chunk<R>(&self, dev: &Device<Self>, f: impl FnOnce(&Memory) -> Result<R>) -> Result<R> {
-        let chunk = self.chunk(dev)?;
-        let result = chunk.memory().ok_or(EIO).and_then(f);
-        chunk.release();
-        result
+        self.chunk(dev)?.memory().ok_or(EIO).and_then(f)
     }
 
     /// Moves `length` bytes between the chunk and the card. The caller holds the place.
@@ -218,9 +215,7 @@ impl OpenFile {
                     bound.card.engine.abandon_direct(CHANNEL, lane);
                     Ok(())
                 });
-                if let Some(chunk) = self.chunk.lock().take() {
-                    chunk.release();
-                }
+                *self.chunk.lock() = None;
                 Err(error)
             }
         }
