@@ -12,17 +12,10 @@
 
 mod coherent;
 mod huge;
-
-use core::convert::Infallible;
+mod registry;
 
 use kernel::{
-    dma::Coherent,
-    new_mutex,
     prelude::*,
-    rbtree::{
-        RBTree,
-        RBTreeNodeReservation, //
-    },
     sync::{
         atomic::{
             ordering::{
@@ -35,8 +28,7 @@ use kernel::{
         },
         Arc,
         Mutex,
-        MutexGuard,
-        UniqueArc, //
+        MutexGuard, //
     }, //
 };
 
@@ -44,7 +36,6 @@ use crate::{
     ext::{
         dma::Frames,
         folio::Memory,
-        sg::Mapping,
         vm::{
             Backing,
             MapFile,
@@ -53,8 +44,6 @@ use crate::{
     },
     limits::Charge,
     pure::split::Segment,
-    service::Kick,
-    stats,
     uapi, //
 };
 
@@ -65,7 +54,8 @@ pub(crate) use self::{
         alloc_chunk,
         Request as HugeRequest,
         HUGE_PAGE, //
-    }, //
+    },
+    registry::Registry, //
 };
 
 /// Whether the memory manager or the DMA API owns the pages.
@@ -241,191 +231,6 @@ impl Drop for BufferRef {
     fn drop(&mut self) {
         if !self.left && self.buffer.leave() {
             self.buffer.registry.remove(self.buffer.id);
-        }
-    }
-}
-
-/// What lets the card reach a buffer. Must be dropped while the card is bound and idle.
-enum Hold {
-    /// Coherent memory: mapping and memory are one.
-    Coherent { _memory: Coherent<[u8]> },
-    /// A streaming mapping of the buffer's memory.
-    Mapped { _mapping: Mapping },
-    /// Nothing: transfers are copied.
-    Bounced,
-}
-
-/// A buffer and what lets the card reach it, in the order in which they die.
-struct Entry {
-    hold: Hold,
-    buffer: Arc<Buffer>,
-}
-
-struct Entries {
-    tree: RBTree<u64, Entry>,
-    last_id: u64,
-    closed: bool,
-}
-
-/// All buffers of one card.
-///
-/// # Invariants
-///
-/// Entries exist only while the card is bound: [`Registry::close`] is called at unbind, and
-/// nothing is added after that.
-#[pin_data]
-pub(crate) struct Registry {
-    #[pin]
-    entries: Mutex<Entries>,
-    kick: Arc<Kick>,
-    stats: Arc<stats::Card>,
-}
-
-/// A buffer that is about to be made. `hold` dies before `store`.
-struct New {
-    hold: Hold,
-    kind: u32,
-    state: u32,
-    length: u64,
-    page_size: u64,
-    node: Option<u32>,
-    segments: KVVec<Segment>,
-    store: Store,
-    window: Option<Frames>,
-    charge: Charge,
-    mappable: bool,
-}
-
-impl Registry {
-    /// Makes an empty registry; `kick` is told when buffers wait to be freed.
-    pub(crate) fn new(kick: Arc<Kick>, stats: Arc<stats::Card>) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                entries <- new_mutex!(Entries {
-                    tree: RBTree::new(),
-                    last_id: 0,
-                    closed: false,
-                }),
-                kick,
-                stats,
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    /// Adds a buffer. Its `hold` is dropped at once if that fails.
-    fn add(self: &Arc<Self>, new: New) -> Result<BufferRef> {
-        let map_file = match new.mappable {
-            true => Some(MapFile::new(c"[userdma]", new.length)?),
-            false => None,
-        };
-        // All that can fail comes first, so that `new.hold` dies before `new.store` if it does.
-        let slot = UniqueArc::<Buffer>::new_uninit(GFP_KERNEL)?;
-        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let mut entries = self.entries.lock();
-        if entries.closed {
-            return Err(ENODEV);
-        }
-        let id = entries.last_id + 1;
-        let (segments, window) = (new.segments, new.window);
-        let Ok(buffer) = slot.pin_init_with::<Infallible>(pin_init!(Buffer {
-            id,
-            kind: new.kind,
-            state: new.state,
-            length: new.length,
-            page_size: new.page_size,
-            node: new.node,
-            segments,
-            store: new.store,
-            window <- new_mutex!(window),
-            map_file,
-            users: Atomic::new(1),
-            mappings: Atomic::new(0),
-            revoked: Atomic::new(false),
-            quarantined: Atomic::new(false),
-            registry: self.clone(),
-            _charge: new.charge,
-        }));
-        let buffer: Arc<Buffer> = buffer.into();
-        let entry = Entry {
-            hold: new.hold,
-            buffer: buffer.clone(),
-        };
-        entries.tree.insert(node.into_node(id, entry));
-        entries.last_id = id;
-        drop(entries);
-        self.stats.buffers.add(1);
-        self.stats.buffer_bytes.add(buffer.length);
-        self.stats.segments.add(buffer.segments.len() as u64);
-        Ok(BufferRef {
-            buffer,
-            left: false,
-        })
-    }
-
-    /// Takes a buffer without users away from the card. Does nothing if unbind did so before.
-    fn remove(&self, id: u64) {
-        let mut entries = self.entries.lock();
-        let Some(entry) = entries.tree.remove(&id) else {
-            return;
-        };
-        self.forget(&entry.buffer);
-        if entry.buffer.quarantined.load(Acquire) {
-            // The card may still write to it.
-            core::mem::forget(entry);
-            return;
-        }
-        // Under the lock, because unbind waits for it: the card is still bound.
-        drop(entry.hold);
-        drop(entries);
-        // Whoever left before us in an interrupt has dropped its `Arc` when this returns.
-        self.kick.pass();
-        // The memory goes with the last `Arc`, when nobody is kept waiting by the lock.
-    }
-
-    fn forget(&self, buffer: &Buffer) {
-        self.stats.buffers.sub(1);
-        self.stats.buffer_bytes.sub(buffer.length);
-        self.stats.segments.sub(buffer.segments.len() as u64);
-    }
-
-    /// Frees the buffers whose last reference was dropped where that could not be done.
-    pub(crate) fn collect(&self) {
-        loop {
-            let unused = {
-                let entries = self.entries.lock();
-                let id = entries
-                    .tree
-                    .iter()
-                    .find(|(_, entry)| entry.buffer.users.load(Acquire) == 0)
-                    .map(|(id, _)| *id);
-                id
-            };
-            match unused {
-                Some(id) => self.remove(id),
-                None => return,
-            }
-        }
-    }
-
-    /// Takes all buffers away from the card, at unbind, after it is proven idle.
-    ///
-    /// For each: no fault any more, zap, unmap, and drop the memory if nobody else has it. Buffers
-    /// in quarantine are leaked on purpose.
-    pub(crate) fn close(&self) {
-        let mut entries = self.entries.lock();
-        entries.closed = true;
-        let tree = core::mem::replace(&mut entries.tree, RBTree::new());
-        for entry in tree.values() {
-            entry.buffer.revoke();
-        }
-        let mut tree = tree;
-        while let Some(cursor) = tree.cursor_front_mut() {
-            let entry = cursor.remove_current().1.to_key_value().1;
-            self.forget(&entry.buffer);
-            if entry.buffer.quarantined.load(Acquire) {
-                core::mem::forget(entry);
-            }
         }
     }
 }

@@ -6,48 +6,39 @@
 //! in interrupts. Unbind's order is [`Engine::stop`], then the interrupt is freed, then
 //! [`Engine::drain`]; `driver.rs` keeps it.
 
+mod memory;
+mod overdue;
+mod stop;
+
 use kernel::{
     device,
     dma::{
         attrs::DMA_ATTR_NO_WARN,
-        Coherent,
-        DataDirection, //
+        Coherent, //
     },
-    io::poll::read_poll_timeout,
     irq::IrqReturn,
     new_spinlock_irq,
     pci,
     prelude::*,
     sync::{
         atomic::{
-            ordering::{
-                Acquire,
-                Full, //
-            },
+            ordering::Acquire,
             Atomic, //
         },
         Arc,
         SpinLockIrq, //
-    },
-    time::Delta, //
+    }, //
 };
 
 use crate::{
     completion::Port,
-    ext::{
-        dma,
-        pci as ext_pci, //
-    },
     hw::{
         self,
         Descriptor,
         Direction,
         State, //
     },
-    pure::split::{
-        self,
-        Piece, //
-    },
+    pure::split::Piece,
     queue::{
         Lane,
         Lanes,
@@ -60,9 +51,6 @@ use crate::{
     },
     stats, //
 };
-
-/// How often a card that does not stop is asked whether it has.
-const DRAIN_NS: u64 = 10_000_000;
 
 /// Files that may be open on one card at once: each interrupt looks at all of them.
 const MAX_FILES: usize = 1024;
@@ -341,55 +329,6 @@ impl<'bound> Engine<'bound> {
         self.kick.watch(deadline);
     }
 
-    /// Finds the next piece, and makes its memory ready for the card.
-    fn prepare(&self, bounce: Option<&Coherent<[u8]>>, work: &Work, done: u64) -> Result<Piece> {
-        let max = self.hw.traits().max_descriptor;
-        let (offset, rest) = (work.offset + done, work.length - done);
-        let (Some(memory), true) = (work.buffer.memory(), work.buffer.bounced()) else {
-            let piece = split::first(work.buffer.segments(), offset, rest, max).ok_or(EIO)?;
-            if work.buffer.memory().is_some() {
-                // CAST: At most `max_descriptor`.
-                let (bus, length) = (piece.bus, piece.length as usize);
-                dma::sync_for_device(self.pdev.as_ref(), bus, length, direction(work.direction));
-            }
-            return Ok(piece);
-        };
-        let bounce = bounce.ok_or(EIO)?;
-        let length = rest.min(max).min(bounce.size() as u64);
-        if work.direction == Direction::ToCard {
-            // CAST: At most `MAX_BOUNCE`.
-            dma::copy_out(memory, offset, length as usize, bounce)?;
-        }
-        Ok(Piece {
-            bus: bounce.dma_address(),
-            length,
-        })
-    }
-
-    /// Takes over what the card has moved.
-    fn retire(
-        &self,
-        bounce: Option<&Coherent<[u8]>>,
-        work: &Work,
-        done: u64,
-        piece: Piece,
-    ) -> Result {
-        // CAST: At most `max_descriptor`.
-        let length = piece.length as usize;
-        if let Some(memory) = work.buffer.memory() {
-            if work.buffer.bounced() {
-                self.stats.bytes_bounced.add(piece.length);
-                if work.direction == Direction::FromCard {
-                    dma::copy_in(memory, work.offset + done, length, bounce.ok_or(EIO)?)?;
-                }
-            } else {
-                let direction = direction(work.direction);
-                dma::sync_for_cpu(self.pdev.as_ref(), piece.bus, length, direction);
-            }
-        }
-        Ok(())
-    }
-
     /// Called when the card says that a channel's piece has ended.
     fn ended(&self, slot: &Slot, channel: &mut Channel, failed: bool) {
         if self.hw.state(slot.index) != State::Idle {
@@ -457,189 +396,5 @@ impl<'bound> Engine<'bound> {
             work.buffer.put_atomic();
         }
         drop(channel.lanes.complete(lane, transfer));
-    }
-
-    /// Ends everything that is queued with `error`.
-    fn fail_queued(&self, channel: &mut Channel, error: Error) {
-        while let Some((lane, transfer)) = channel.lanes.next() {
-            self.finish(channel, Some(lane), transfer, Err(error));
-        }
-    }
-
-    /// Looks for pieces that the card should have ended, and asks to be called again.
-    ///
-    /// Called by the service thread. May sleep.
-    pub(crate) fn tick(&self, now: u64) {
-        for slot in &self.slots {
-            let mut channel = slot.channel.lock();
-            if channel.draining.is_some() {
-                self.tick_draining(slot, &mut channel, now);
-            } else if let Some(deadline) = channel.running.as_ref().map(|r| r.deadline) {
-                if deadline > now {
-                    self.kick.watch(deadline);
-                } else if self.hw.state(slot.index) == State::Idle {
-                    self.stats.lost_interrupts.add(1);
-                    self.ended(slot, &mut channel, false);
-                } else {
-                    self.give_up(slot, &mut channel, now);
-                }
-            } else {
-                self.start_next(slot, &mut channel);
-            }
-        }
-    }
-
-    /// Ends the transfer that the card did not end in time.
-    fn give_up(&self, slot: &Slot, channel: &mut Channel, now: u64) {
-        let Some(Running {
-            mut transfer, lane, ..
-        }) = channel.running.take()
-        else {
-            return;
-        };
-        self.stats.timeouts.add(1);
-        self.hw.abort(slot.index);
-        let state = self.hw.state(slot.index);
-        if state == State::Busy {
-            // It cannot be stopped, only cut off. The buffer stays until it has stopped.
-            ext_pci::clear_master(self.pdev);
-        }
-        if state != State::Idle {
-            self.cut_off.fetch_add(1, Full);
-            channel.draining = Some(Draining {
-                work: transfer.work.take(),
-                since: now,
-            });
-            self.kick.watch(now + DRAIN_NS);
-        }
-        let error = if state == State::Gone { EIO } else { ETIMEDOUT };
-        self.finish(channel, lane, transfer, Err(error));
-        self.start_next(slot, channel);
-    }
-
-    fn tick_draining(&self, slot: &Slot, channel: &mut Channel, now: u64) {
-        let state = self.hw.state(slot.index);
-        if state == State::Idle {
-            return self.resume(slot, channel);
-        }
-        let since = channel.draining.as_ref().map_or(now, |d| d.since);
-        let hopeless = state == State::Gone || now.saturating_sub(since) > self.timeout_ns;
-        if hopeless && !channel.dead {
-            channel.dead = true;
-            dev_err!(
-                self.pdev,
-                "channel {} does not answer; transfers fail until it does\n",
-                slot.index
-            );
-            self.fail_queued(channel, EIO);
-        }
-        self.kick.watch(now + DRAIN_NS);
-    }
-
-    /// Goes on after the card has stopped at last.
-    fn resume(&self, slot: &Slot, channel: &mut Channel) {
-        Self::end_draining(channel);
-        channel.dead = false;
-        if self.cut_off.fetch_sub(1, Full) == 1 && !channel.stopped {
-            ext_pci::set_master(self.pdev);
-            self.start_next(slot, channel);
-            // The other channels start again by `tick()`.
-            self.kick.watch(now());
-        }
-    }
-
-    fn end_draining(channel: &mut Channel) {
-        if let Some(work) = channel.draining.take().and_then(|draining| draining.work) {
-            work.buffer.put_atomic();
-        }
-    }
-
-    /// Returns what the channels are doing, all together.
-    fn state(&self) -> State {
-        let mut all = State::Idle;
-        for slot in &self.slots {
-            let _channel = slot.channel.lock();
-            match self.hw.state(slot.index) {
-                State::Busy => return State::Busy,
-                State::Gone => all = State::Gone,
-                State::Idle => {}
-            }
-        }
-        all
-    }
-
-    /// Starts nothing any more, waits until the card is idle and cuts it off. May sleep, for about
-    /// two seconds at most. Calling it again does nothing.
-    ///
-    /// Buffers that the card may still write to afterwards are put in quarantine.
-    pub(crate) fn stop(&self) {
-        if self.stopped.xchg(true, Full) {
-            return;
-        }
-        for slot in &self.slots {
-            slot.channel.lock().stopped = true;
-        }
-        let idle = read_poll_timeout(
-            || Ok(self.state()),
-            |state| *state != State::Busy,
-            Delta::from_millis(1),
-            Delta::from_millis(1500),
-        );
-        if idle.is_err() {
-            for slot in &self.slots {
-                let _channel = slot.channel.lock();
-                self.hw.abort(slot.index);
-            }
-        }
-        ext_pci::clear_master(self.pdev);
-        let state = self.state();
-        // A card that is not there has nothing under way, and cannot say so.
-        let quiet = state == State::Gone || ext_pci::wait_for_pending(self.pdev);
-        // Nobody will acknowledge an interrupt any more, and the line may be shared.
-        let _ = self.hw.interrupt();
-        ext_pci::disable_line(self.pdev);
-        if quiet && state != State::Busy {
-            return;
-        }
-        dev_err!(
-            self.pdev,
-            "card cannot be stopped; it is cut off, and its buffers are never freed\n"
-        );
-        for slot in &self.slots {
-            let mut channel = slot.channel.lock();
-            core::mem::forget(channel.bounce.take());
-            let running = channel
-                .running
-                .as_ref()
-                .and_then(|running| running.transfer.work.as_ref());
-            let draining = channel
-                .draining
-                .as_ref()
-                .and_then(|draining| draining.work.as_ref());
-            for work in [running, draining].into_iter().flatten() {
-                work.buffer.quarantine();
-            }
-        }
-    }
-
-    /// Ends all transfers with ENODEV and wakes everybody up, after [`Engine::stop`] and after the
-    /// interrupt was freed.
-    pub(crate) fn drain(&self) {
-        for slot in &self.slots {
-            let mut channel = slot.channel.lock();
-            Self::end_draining(&mut channel);
-            if let Some(running) = channel.running.take() {
-                self.finish(&mut channel, running.lane, running.transfer, Err(ENODEV));
-            }
-            self.fail_queued(&mut channel, ENODEV);
-            channel.lanes.for_each_port(Port::set_gone);
-        }
-    }
-}
-
-fn direction(direction: Direction) -> DataDirection {
-    match direction {
-        Direction::ToCard => DataDirection::ToDevice,
-        Direction::FromCard => DataDirection::FromDevice,
     }
 }

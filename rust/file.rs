@@ -11,6 +11,7 @@
 mod ioctl;
 mod mmap;
 mod rw;
+mod transfer;
 
 use kernel::{
     fs::File,

@@ -14,10 +14,12 @@ use kernel::{
 };
 
 use super::{
+    registry::{
+        Hold,
+        New,
+        Registry, //
+    },
     BufferRef,
-    Hold,
-    New,
-    Registry,
     Store, //
 };
 use crate::{

@@ -10,10 +10,12 @@ use kernel::{
 };
 
 use super::{
+    registry::{
+        Hold,
+        New,
+        Registry, //
+    },
     BufferRef,
-    Hold,
-    New,
-    Registry,
     Store, //
 };
 use crate::{
