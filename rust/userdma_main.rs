@@ -5,7 +5,7 @@
 //! The way of a transfer, from the program to the card and back:
 //!
 //! ```text
-//!  SUBMIT    file/ioctl.rs   copies in, checks, names become references
+//!  SUBMIT    file/transfer.rscopies in, checks, names become references
 //!            completion.rs   reserves a place for the record
 //!            queue.rs        order within a file, fairness between files
 //!            engine.rs       pieces, time limits      <- pure/split.rs

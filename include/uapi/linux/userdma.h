@@ -184,9 +184,12 @@ enum {
 	USERDMA_BUF_HUGE = 2,
 };
 
-/* Flags of BUF_ALLOC. */
+/*
+ * Flags of BUF_ALLOC. All are for HUGE only: where coherent memory lies, and in
+ * which pages, is the DMA API's affair (EOPNOTSUPP).
+ */
 enum {
-	/* allocate on @numa_node, and nowhere else */
+	/* HUGE: allocate on @numa_node, and nowhere else */
 	USERDMA_ALLOC_NODE = 1 << 0,
 	/* HUGE: take smaller pages where there are no huge ones */
 	USERDMA_ALLOC_FALLBACK = 1 << 1,
@@ -209,8 +212,8 @@ enum {
  * @out_page_size: the smallest page got
  * @out_mmap_offset: for mmap() of this open file
  *
- * Allocates zeroed memory that the card can reach. May sleep; ends early with
- * EINTR when a fatal signal comes. ENOMEM: no such memory is free (for HUGE
+ * Allocates zeroed memory that the card can reach. May sleep, for as long as
+ * zeroing takes; HUGE ends early with EINTR when a fatal signal comes. ENOMEM: no such memory is free (for HUGE
  * without USERDMA_ALLOC_FALLBACK: too fragmented). EDQUOT: a limit of INFO.
  * EADDRNOTAVAIL: the card cannot reach it. ENOSPC: @out_max_buffers handles
  * are in use.
