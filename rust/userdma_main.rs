@@ -5,13 +5,13 @@
 //! The way of a transfer, from the program to the card and back:
 //!
 //! ```text
-//!  SUBMIT    file/transfer.rscopies in, checks, names become references
-//!            completion.rs   reserves a place for the record
-//!            queue.rs        order within a file, fairness between files
-//!            engine.rs       pieces, time limits      <- pure/split.rs
-//!            hw/*.rs         registers of one kind of card
-//!  interrupt engine.rs       next piece, or the transfer has ended
-//!  WAIT      completion.rs   the record, copied out
+//!  SUBMIT     file/transfer.rs  copies in, checks, names become references
+//!             completion.rs     reserves a place for the record
+//!             queue.rs          order within a file, fairness between files
+//!             engine.rs         pieces, time limits      <- pure/split.rs
+//!             hw/*.rs           registers of one kind of card
+//!  interrupt  engine.rs         next piece, or the transfer has ended
+//!  WAIT       completion.rs     the record, copied out
 //! ```
 //!
 //! `read()` and `write()` enter through `file/rw.rs` and go the same way with a small buffer of

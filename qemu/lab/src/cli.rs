@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The commands behind the Makefile's targets.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use anyhow::Context;
+use anyhow::Result;
+use clap::Parser;
+use clap::Subcommand;
+use userdma_init::job::Job;
+use userdma_init::job::Judge;
+use userdma_init::job::Shell;
+use userdma_init::job::Work;
+
+use crate::apt;
+use crate::cache::Places;
+use crate::checks;
+use crate::config::Config;
+use crate::guest;
+use crate::guest::Run;
+use crate::kernel;
+use crate::kselftest;
+use crate::prepare;
+use crate::qemu;
+use crate::qemu::Boot;
+use crate::step::Steps;
+use crate::suite;
+use crate::suite::Choice;
+use crate::tally::Outcome;
+use crate::tally::Tally;
+use crate::userspace;
+
+/// How long the demonstration may take.
+const DEMO_SECONDS: u64 = 120;
+
+/// The laboratory of userdma: builds the module against Debian's stock kernel
+/// and runs it in QEMU. The Makefile's targets call it.
+#[derive(Debug, Parser)]
+#[command(name = "lab")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Commands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Commands {
+    /// Boot the stock kernel, load the module, run the demonstration.
+    Run {
+        /// Guest of qemu/guests.toml.
+        #[arg(long, default_value = "stock", env = "GUEST")]
+        guest: String,
+    },
+    /// Boot the stock kernel, load the module, give a prompt.
+    Shell {
+        /// Guest of qemu/guests.toml.
+        #[arg(long, default_value = "stock", env = "GUEST")]
+        guest: String,
+    },
+    /// Run every check and every suite that is not a soak.
+    Test(Selection),
+    /// Run a suite in full size.
+    Soak(Selection),
+    /// Check formats and lints.
+    Lint,
+    /// Format all sources.
+    Fmt,
+    /// Build everything, boot nothing.
+    Build,
+    /// Look for a newer kernel of the series.
+    Update,
+    /// Install the suites as a kselftest directory.
+    KselftestInstall {
+        /// The directory.
+        to: PathBuf,
+    },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Selection {
+    /// Only this suite of qemu/suites.toml, and no other check.
+    #[arg(long, env = "SUITE")]
+    suite: Option<String>,
+    /// Only tests that match, such as 'abi.*', and no other check.
+    #[arg(long, env = "FILTER")]
+    filter: Option<String>,
+    /// Where the random numbers begin; repeats an earlier run.
+    #[arg(long, env = "SEED")]
+    seed: Option<u64>,
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let places = Places::from_environment()?;
+        let config = Config::read(&places.tree)?;
+        let steps = Steps::new();
+        let good = match self.command {
+            Commands::Run { guest } => run(&places, &config, &steps, &guest)?,
+            Commands::Shell { guest } => shell(&places, &config, &steps, &guest)?,
+            Commands::Test(selection) => test(&places, &config, &steps, selection, false)?,
+            Commands::Soak(selection) => test(&places, &config, &steps, selection, true)?,
+            Commands::Lint => {
+                let tally = Tally::default();
+                let stock = kernel::prepare(&places, &steps)?;
+                checks::lint(&places, &steps, &stock, &tally)?;
+                tally.finish()
+            }
+            Commands::Fmt => {
+                let stock = kernel::prepare(&places, &steps)?;
+                checks::format(&places, &stock)?
+            }
+            Commands::Build => {
+                prepare::all(&places, &steps, &config)?;
+                true
+            }
+            Commands::Update => {
+                let kernel = apt::resolve(&places, &steps)?;
+                println!(
+                    "newest of the series: {}; `make run` uses it",
+                    kernel.version
+                );
+                true
+            }
+            Commands::KselftestInstall { to } => {
+                let programs = userspace::build(&places, &steps)?;
+                let entries = kselftest::install(&places, &config, &programs, &to)?;
+                println!(
+                    "{} tests installed in {}",
+                    entries.len(),
+                    places.outside(&to)
+                );
+                println!("run: run_kselftest.sh -c userdma, from the kernel's source, beside kselftest-list.txt");
+                true
+            }
+        };
+        Ok(if good {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+fn run(places: &Places, config: &Config, steps: &Steps, name: &str) -> Result<bool> {
+    let machine = config.guest(name)?;
+    let prepared = prepare::all(places, steps, config)?;
+    println!();
+    println!(
+        "Debian's stock kernel {}, package version {}",
+        prepared.stock.release, prepared.stock.version
+    );
+    println!("guest \"{name}\": {}", machine.what);
+    println!();
+    let job = Job {
+        work: vec![Work {
+            name: "demo".to_owned(),
+            argv: vec!["userdma".to_owned(), "demo".to_owned()],
+            judge: Judge::Output {
+                exit: 0,
+                says: Vec::new(),
+            },
+            seconds: DEMO_SECONDS,
+        }],
+        gates: true,
+        ..Job::default()
+    };
+    let job = guest::job(&prepared, machine, job)?;
+    let directory = Run::begin(places)?.directory("run")?;
+    let report = guest::run(places, &prepared, machine, &directory, &job, &|line| {
+        println!("  {line}")
+    })?;
+
+    println!();
+    for test in &report.tests {
+        match &test.outcome {
+            Outcome::Passed => println!("ok       {}", test.name),
+            Outcome::Skipped(reason) => println!("skipped  {}: {reason}", test.name),
+            Outcome::Failed(lines) => {
+                println!("NOT OK   {}", test.name);
+                for line in lines {
+                    println!("         | {line}");
+                }
+            }
+        }
+    }
+    println!();
+    println!("how long each step took:");
+    for line in steps.summary() {
+        println!("  {line}");
+    }
+    println!(
+        "  {:<58} {:>8}",
+        "of it the guest, from start to power-off",
+        crate::step::seconds(report.took)
+    );
+    println!("logs of the guest: {}", report.logs);
+    println!(
+        "logs of the steps: {}",
+        places.outside(&places.log("")).trim_end_matches("/.log")
+    );
+    if report.failed() {
+        println!("\nThe run FAILED: see above; kernel.log and results.log are in the directory of the logs.");
+    } else {
+        println!("\nAll well. Next: make shell (a prompt in the guest), make test, make help.");
+    }
+    Ok(!report.failed())
+}
+
+fn shell(places: &Places, config: &Config, steps: &Steps, name: &str) -> Result<bool> {
+    let machine = config.guest(name)?;
+    let prepared = prepare::all(places, steps, config)?;
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok();
+    let job = Job {
+        shell: Some(Shell {
+            term: std::env::var("TERM").unwrap_or_else(|_| "vt100".to_owned()),
+            rows: size.map_or(24, |size| size.ws_row),
+            columns: size.map_or(80, |size| size.ws_col),
+        }),
+        ..Job::default()
+    };
+    let job = guest::job(&prepared, machine, job)?;
+    let directory = Run::begin(places)?.directory("shell")?;
+    let initramfs = directory.join("initramfs.cpio");
+    prepared.image.with_job(&job, &initramfs)?;
+    println!(
+        "Booting {} in guest \"{name}\" ({}). `exit` powers off, Ctrl-A x ends QEMU.",
+        prepared.stock.release, machine.what
+    );
+    let boot = Boot {
+        kernel: &prepared.stock.image(),
+        initramfs: &initramfs,
+        directory: &directory,
+    };
+    let ended = qemu::interact(machine, &boot);
+    guest::remove_big(&directory);
+    ended?;
+    Ok(true)
+}
+
+fn test(
+    places: &Places,
+    config: &Config,
+    steps: &Steps,
+    selection: Selection,
+    soak: bool,
+) -> Result<bool> {
+    let choice = Choice {
+        seed: match selection.seed {
+            Some(seed) => seed,
+            None => new_seed()?,
+        },
+        suite: selection.suite.filter(|name| !name.is_empty()),
+        filter: selection.filter.filter(|pattern| !pattern.is_empty()),
+        soak,
+    };
+    let tally = Tally::default();
+    let prepared = prepare::all(places, steps, config)?;
+    println!(
+        "seed {} (make test SEED={} repeats)",
+        choice.seed, choice.seed
+    );
+    if choice.suite.is_none() && choice.filter.is_none() && !soak {
+        checks::all(places, steps, &prepared.stock, &prepared.module, &tally)?;
+    }
+    suite::run(places, config, &prepared, &choice, &tally)?;
+    println!("{}", steps.summary().pop().unwrap_or_default());
+    Ok(tally.finish())
+}
+
+/// A seed that a person can type again.
+fn new_seed() -> Result<u64> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock")?;
+    Ok(now.as_micros() as u64 % 1_000_000)
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What must not be in the logs of a guest.
+
+use regex::Regex;
+
+use anyhow::Result;
+
+/// Signs of a defect in the kernel's log.
+const BAD: &str = concat!(
+    r"WARNING:|BUG:|KASAN|UBSAN|INFO: .*(lock|task|rcu|leak)|DMA-API:|refcount_t|kmemleak|Oops",
+    r"|DMAR: \[|general protection|Bad page|Kernel panic|Call Trace|soft lockup|hung_task",
+);
+
+/// Signs that nothing more will come of this guest.
+const FATAL: &str = r"Kernel panic|Oops:|end Kernel|Attempted to kill init";
+
+/// How many lines after a bad one are shown with it.
+const AFTER: usize = 12;
+
+/// Watches a kernel log line by line.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    bad: Regex,
+    fatal: Regex,
+    mark: Option<String>,
+    after: usize,
+    problems: Vec<String>,
+    dead: bool,
+}
+
+impl Watch {
+    /// A watch that has seen nothing yet.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            bad: Regex::new(BAD)?,
+            fatal: Regex::new(FATAL)?,
+            mark: None,
+            after: 0,
+            problems: Vec::new(),
+            dead: false,
+        })
+    }
+
+    /// Takes the next line.
+    pub(crate) fn line(&mut self, line: &str) {
+        // The guest's init notes each test's end in the kernel log.
+        if let Some((_, mark)) = line.split_once("lab: ") {
+            self.mark = Some(mark.to_owned());
+            return;
+        }
+        self.dead |= self.fatal.is_match(line);
+        if self.bad.is_match(line) {
+            if self.after == 0 {
+                let place = self.mark.as_deref().unwrap_or("the first test's end");
+                self.problems.push(format!("after \"{place}\":"));
+            }
+            self.after = AFTER;
+        }
+        if self.after > 0 {
+            self.after -= 1;
+            self.problems.push(line.to_owned());
+        }
+    }
+
+    /// Whether the guest is beyond help.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// What was found: where, and the lines.
+    pub(crate) fn into_problems(self) -> Vec<String> {
+        self.problems
+    }
+}
+
+/// The lines in QEMU's own log in which the edu card complains.
+pub(crate) fn card_complaints(log: &str) -> Vec<String> {
+    log.lines()
+        .filter(|line| line.contains("EDU:"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(lines: &[&str]) -> Result<Watch> {
+        let mut watch = Watch::new()?;
+        for line in lines {
+            watch.line(line);
+        }
+        Ok(watch)
+    }
+
+    #[test]
+    fn every_pattern_is_seen() -> Result<()> {
+        for line in [
+            "WARNING: CPU: 0 PID: 1 at kernel/dma/swiotlb.c:450",
+            "BUG: sleeping function called from invalid context",
+            "BUG: KASAN: slab-use-after-free in x",
+            "UBSAN: array-index-out-of-bounds",
+            "INFO: task userdma:12 blocked for more than 120 seconds",
+            "INFO: possible recursive locking detected",
+            "rcu: INFO: rcu_preempt detected stalls",
+            "DMA-API: device driver has pending DMA allocations",
+            "refcount_t: underflow; use-after-free.",
+            "kmemleak: 3 new suspected memory leaks",
+            "DMAR: [DMA Read NO_PASID] Request device [00:03.0] fault addr 0x1000",
+            "Oops: general protection fault, probably for non-canonical address",
+            "Bad page state in process userdma",
+        ] {
+            let watch = judge(&["fine", line])?;
+            assert!(!watch.into_problems().is_empty(), "not seen: {line}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_ordinary_boot_is_clean() -> Result<()> {
+        let watch = judge(&[
+            "DMAR: Host address width 39",
+            "Linux version 7.3.4+deb13-amd64",
+            "userdma 0000:00:03.0: edu card",
+            "userdma: loading out-of-tree module taints kernel.",
+        ])?;
+        assert!(!watch.is_dead());
+        assert_eq!(watch.into_problems(), [""; 0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_problem_is_laid_at_a_tests_door() -> Result<()> {
+        let watch = judge(&["lab: ok 3 abi.info", "WARNING: x", "trace"])?;
+        let problems = watch.into_problems();
+        assert_eq!(
+            problems,
+            ["after \"ok 3 abi.info\":", "WARNING: x", "trace"]
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_panic_is_fatal() -> Result<()> {
+        assert!(judge(&["Kernel panic - not syncing: Attempted to kill init!"])?.is_dead());
+        Ok(())
+    }
+
+    #[test]
+    fn the_card_complains_in_qemus_log() {
+        let log = "guest error\nEDU: DMA range 0x0-0xfff out of bounds (0x40000-0x40fff)!\n";
+        assert_eq!(card_complaints(log).len(), 1);
+    }
+}
