@@ -6,8 +6,16 @@
 
 ifneq ($(KDIR),)
 
+# The kernel's own compiler where it was gcc: another name for it is a warning.
+kernel-cc := $(shell sed -nE 's/^CONFIG_CC_VERSION_TEXT="([^ ]*gcc[^ ]*) .*/\1/p' $(KDIR)/.config 2>/dev/null)
+ifeq ($(origin CC),default)
+ifneq ($(shell command -v $(kernel-cc) 2>/dev/null),)
+cc := CC=$(kernel-cc)
+endif
+endif
+
 modules modules_install clean:
-	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
+	$(MAKE) -C $(KDIR) M=$(CURDIR) $(cc) $@
 
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install clean
