@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The tests, one module for each suite.
+
+mod abi;
+mod alloc;
+mod info;
+mod many;
+mod mmap;
+mod rw;
+mod submit;
+mod unbind;
+
+use crate::registry::Test;
+
+/// Every test, the quick and basic ones first.
+pub(crate) fn all() -> Vec<Test> {
+    [
+        info::TESTS,
+        abi::TESTS,
+        alloc::TESTS,
+        mmap::TESTS,
+        rw::TESTS,
+        submit::TESTS,
+        many::TESTS,
+        unbind::TESTS,
+    ]
+    .concat()
+}
+
+/// The table of commands, causes and errors as reST.
+pub(crate) fn errno_table() -> String {
+    abi::errno_table()
+}

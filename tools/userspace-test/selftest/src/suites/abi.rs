@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The ABI itself: sizes, flags, reserved fields, pointers, errors, for every
+//! command, generated from one table.
+
+mod arrays;
+mod call;
+mod compat;
+mod race;
+mod table;
+
+use nix::errno::Errno;
+use userdma::sys;
+
+use crate::device::Device;
+use crate::guest::Card;
+use crate::memory::{Mapping, PAGE};
+use crate::outcome::{all_bytes, Context as _, Outcome};
+use crate::raw;
+use crate::registry::{Context, Test};
+use call::{Access, Call, Command, Scene};
+use table::{rows, Row, Stage, Want};
+
+pub(super) use table::rest as errno_table;
+
+pub(super) const TESTS: &[Test] = &[
+    Test::new("abi.info", "table of errors for INFO", |c| {
+        command(c, Command::Info)
+    }),
+    Test::new("abi.buf_alloc", "table of errors for BUF_ALLOC", |c| {
+        command(c, Command::BufAlloc)
+    }),
+    Test::new("abi.buf_info", "table of errors for BUF_INFO", |c| {
+        command(c, Command::BufInfo)
+    }),
+    Test::new("abi.buf_free", "table of errors for BUF_FREE", |c| {
+        command(c, Command::BufFree)
+    }),
+    Test::new("abi.submit", "table of errors for SUBMIT", |c| {
+        command(c, Command::Submit)
+    }),
+    Test::new("abi.wait", "table of errors for WAIT", |c| {
+        command(c, Command::Wait)
+    }),
+    Test::new(
+        "abi.order",
+        "two faults at once: the one that is checked first",
+        order,
+    ),
+    Test::new("abi.flags", "every single unknown flag", flags),
+    Test::new(
+        "abi.numbers",
+        "every unknown and reserved command number",
+        numbers,
+    ),
+    Test::new(
+        "abi.page_edge",
+        "every argument against an unmapped page, byte by byte",
+        page_edge,
+    ),
+    Test::new(
+        "abi.batch_prefix",
+        "SUBMIT accepts the entries before a bad one",
+        arrays::prefix,
+    ),
+    Test::new(
+        "abi.batch_pointer",
+        "entries that run into an unmapped page",
+        arrays::pointer,
+    ),
+    Test::new(
+        "abi.batch_count",
+        "counts whose bytes wrap 32 and 64 bits",
+        arrays::count,
+    ),
+    Test::new(
+        "abi.records",
+        "records of WAIT: entry_size, tails, bad memory, none lost",
+        arrays::records,
+    ),
+    Test::new(
+        "abi.wait_over_submit",
+        "WAIT writes over the array of SUBMIT",
+        arrays::overlap,
+    ),
+    Test::new(
+        "abi.compat32",
+        "every command from 32-bit code",
+        compat::all_commands,
+    ),
+    Test::new(
+        "abi.double_fetch",
+        "a thread flips the argument during the call",
+        race::double_fetch,
+    ),
+];
+
+/// Every row for one command.
+fn command(context: &mut Context, command: Command) -> Outcome {
+    for access in [Access::ReadWrite, Access::ReadOnly, Access::WriteOnly] {
+        let scene = Scene::new(context.card(), access)?;
+        for row in rows() {
+            if row.access != access || !row.on.contains(&command) {
+                continue;
+            }
+            let mut call = scene.valid(command)?;
+            (row.apply)(&mut call);
+            one(&scene, &call, row.want)
+                .context(|| format!("{}: {}", command.name(), row.cause))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every call of the table, made ready to be done later.
+pub(super) struct Calls {
+    calls: Vec<(Call, usize, String)>,
+    scenes: Vec<Scene>,
+}
+
+impl Calls {
+    /// Each call, the files that it belongs to, and what it is.
+    pub(super) fn calls(&self) -> impl Iterator<Item = (&Call, &Scene, &str)> {
+        let scene = |number: usize| &self.scenes[number];
+        self.calls
+            .iter()
+            .map(move |(call, number, what)| (call, scene(*number), what.as_str()))
+    }
+}
+
+/// Makes every call of the table ready, for a card that will be gone.
+pub(super) fn all_calls(card: &Card) -> Outcome<Calls> {
+    let (mut calls, mut scenes) = (Vec::new(), Vec::new());
+    let all = [Access::ReadWrite, Access::ReadOnly, Access::WriteOnly];
+    for (number, access) in all.into_iter().enumerate() {
+        let scene = Scene::new(card, access)?;
+        for row in rows().into_iter().filter(|row| row.access == access) {
+            for command in row.on {
+                let mut call = scene.valid(*command)?;
+                (row.apply)(&mut call);
+                let what = format!("{}: {}", command.name(), row.cause);
+                calls.push((call, number, what));
+            }
+        }
+        scenes.push(scene);
+    }
+    Ok(Calls { calls, scenes })
+}
+
+/// Makes a call and looks at everything that it may and may not have done.
+fn one(scene: &Scene, call: &Call, want: Want) -> Outcome {
+    let held = scene.held()?;
+    let done = call.make(&scene.device)?;
+    match want {
+        Want::Error(errno) => {
+            check_eq!(done.result, Err(errno));
+            check!(
+                done.bytes.is_empty() || done.bytes == call.bytes,
+                "output was written"
+            );
+            check!(
+                done.array.is_empty() || done.array == call.array,
+                "the array was written"
+            );
+            check_eq!(
+                scene.held()?,
+                held,
+                "bytes of buffers: something was left behind"
+            );
+            scene.device.check_idle()?;
+            if let Some(victim) = call.victim {
+                check_eq!(
+                    scene.device.buffer_info(victim).map(drop),
+                    Ok(()),
+                    "it was freed"
+                );
+                scene.device.free(victim)?;
+            }
+        }
+        Want::Ok => {
+            check_eq!(done.result, Ok(0));
+            let size = call.command.size();
+            if !done.bytes.is_empty() {
+                all_bytes(
+                    &done.bytes[size..],
+                    0,
+                    "the tail that the kernel does not know",
+                )?;
+            }
+            undo(scene, call, &done.bytes)?;
+            // A victim's room was counted before it was freed.
+            let freed = if call.victim.is_some() {
+                raw::wide(PAGE)
+            } else {
+                0
+            };
+            check_eq!(scene.held()? + freed, held);
+        }
+    }
+    Ok(())
+}
+
+/// Looks at what a successful call gave and takes it back.
+fn undo(scene: &Scene, call: &Call, bytes: &[u8]) -> Outcome {
+    let field = |offset: usize| {
+        let mut value = [0; 4];
+        value.copy_from_slice(&bytes[offset..offset + 4]);
+        u32::from_ne_bytes(value)
+    };
+    match call.command {
+        Command::Info => {
+            let version = field(std::mem::offset_of!(sys::userdma_info, out_abi_version));
+            check!(version >= sys::USERDMA_ABI_VERSION);
+        }
+        Command::BufAlloc => {
+            let handle = field(std::mem::offset_of!(sys::userdma_buf_alloc, out_handle));
+            check!(handle != 0);
+            scene.device.free(handle)?;
+        }
+        Command::BufInfo => {
+            let kind = field(std::mem::offset_of!(sys::userdma_buf_info, out_kind));
+            check_eq!(kind, sys::USERDMA_BUF_COHERENT);
+        }
+        Command::BufFree => {
+            let victim = call.victim.unwrap_or_default();
+            check_err!(scene.device.buffer_info(victim), ENOENT);
+            check_err!(scene.device.free(victim), ENOENT);
+        }
+        Command::Submit => {
+            let accepted = field(std::mem::offset_of!(sys::userdma_submit, out_count));
+            check_eq!(accepted, 1);
+            check_eq!(scene.device.collect(1)?[0].result, 0);
+        }
+        Command::Wait => {
+            check_eq!(field(std::mem::offset_of!(sys::userdma_wait, out_count)), 0);
+        }
+    }
+    Ok(())
+}
+
+/// Every pair of rows whose faults can be in one call: the earlier check wins.
+fn order(context: &mut Context) -> Outcome {
+    let rows = rows();
+    let mut pairs = 0;
+    for access in [Access::ReadWrite, Access::ReadOnly, Access::WriteOnly] {
+        let scene = Scene::new(context.card(), access)?;
+        for command in Command::ALL {
+            let usable = |row: &&Row| {
+                row.stage != Stage::None
+                    && row.on.contains(&command)
+                    && (row.access == access || row.access == Access::ReadWrite)
+            };
+            for first in rows.iter().filter(usable) {
+                for second in rows.iter().filter(usable) {
+                    let special = access == Access::ReadWrite
+                        || first.access == access
+                        || second.access == access;
+                    if !special || first.stage >= second.stage || first.part == second.part {
+                        continue;
+                    }
+                    let mut call = scene.valid(command)?;
+                    (second.apply)(&mut call);
+                    (first.apply)(&mut call);
+                    one(&scene, &call, first.want).context(|| {
+                        format!("{}: {} and {}", command.name(), first.cause, second.cause)
+                    })?;
+                    pairs += 1;
+                }
+            }
+        }
+    }
+    println!("{pairs} pairs");
+    check!(pairs > 100, "{pairs} pairs");
+    Ok(())
+}
+
+/// Flags are refused one by one, also together with good ones.
+fn flags(context: &mut Context) -> Outcome {
+    let scene = Scene::new(context.card(), Access::ReadWrite)?;
+    for command in Command::ALL {
+        let known = match command {
+            Command::BufAlloc => {
+                sys::USERDMA_ALLOC_NODE | sys::USERDMA_ALLOC_FALLBACK | sys::USERDMA_ALLOC_NO_BOUNCE
+            }
+            _ => 0,
+        };
+        for bit in (0..32).map(|bit| 1 << bit).filter(|bit| bit & known == 0) {
+            let mut call = scene.valid(command)?;
+            call.set_u32(4, bit);
+            one(&scene, &call, Want::Error(Errno::EOPNOTSUPP))
+                .context(|| format!("{} with flag {bit:#x}", command.name()))?;
+        }
+    }
+    for bit in (0..32).map(|bit| 1 << bit) {
+        if bit == sys::USERDMA_TRANSFER_BARRIER {
+            continue;
+        }
+        let mut call = scene.valid(Command::Submit)?;
+        call.edit(|transfer| transfer.flags = bit);
+        one(&scene, &call, Want::Error(Errno::EOPNOTSUPP))
+            .context(|| format!("a transfer with flag {bit:#x}"))?;
+    }
+    Ok(())
+}
+
+/// Numbers that no command has yet, each with a plausible argument.
+fn numbers(context: &mut Context) -> Outcome {
+    let device = context.open()?;
+    let memory = Mapping::anonymous(2 * PAGE)?;
+    let first = Command::Wait.number() + 1;
+    let last = sys::USERDMA_IOCTL_INFO | 0xff;
+    for number in first..=last {
+        memory.fill(0..PAGE, 0);
+        memory.write(0, &64_u32.to_ne_bytes());
+        // SAFETY: the memory is the kernel's to write to, a page and one more.
+        let result = unsafe { raw::ioctl(&device, number, memory.address()) };
+        check_err!(result, ENOTTY, "command {number:#x}");
+        all_bytes(
+            &memory.read(4, PAGE - 4),
+            0,
+            "the argument of an unknown command",
+        )?;
+    }
+    Ok(())
+}
+
+/// With 0 to size-1 bytes before an unmapped page every call is EFAULT, with
+/// all of them it succeeds.
+fn page_edge(context: &mut Context) -> Outcome {
+    let scene = Scene::new(context.card(), Access::ReadWrite)?;
+    for command in [
+        Command::Info,
+        Command::BufAlloc,
+        Command::BufInfo,
+        Command::BufFree,
+    ] {
+        let size = command.size();
+        let memory = Mapping::anonymous(2 * PAGE)?;
+        memory.unmap(PAGE..2 * PAGE)?;
+        let call = scene.valid(command)?;
+        for mapped in 0..size {
+            memory.write(PAGE - mapped, &call.bytes[..mapped]);
+            check_err!(
+                at(&scene.device, command, memory.address() + PAGE - mapped),
+                EFAULT,
+                "{} with {mapped} of {size} bytes mapped",
+                command.name()
+            );
+        }
+        memory.write(PAGE - size, &call.bytes);
+        check_eq!(
+            at(&scene.device, command, memory.address() + PAGE - size),
+            Ok(0)
+        );
+        let bytes = memory.read(PAGE - size, size);
+        undo(&scene, &call, &bytes)?;
+    }
+    Ok(())
+}
+
+fn at(device: &Device, command: Command, address: usize) -> raw::Sys<usize> {
+    // SAFETY: what is mapped there was made for this call.
+    unsafe { raw::ioctl(device, command.number(), address) }
+}

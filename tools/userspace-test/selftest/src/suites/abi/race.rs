@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The argument changes while the kernel reads it (CVE-2016-6480).
+
+use std::collections::BTreeSet;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use userdma::sys;
+
+use super::call::{Access, Command, Scene};
+use crate::memory::{Mapping, PAGE};
+use crate::outcome::Outcome;
+use crate::raw::{self, wide};
+use crate::registry::Context;
+
+/// Flips a word between a good and a bad value as fast as it can.
+fn flip(word: &AtomicU64, good: u64, bad: u64, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        word.store(bad, Ordering::Relaxed);
+        std::hint::spin_loop();
+        word.store(good, Ordering::Relaxed);
+    }
+}
+
+/// The word of `memory` at `offset`, as an atomic.
+fn word(memory: &Mapping, offset: usize) -> &AtomicU64 {
+    let pointer = std::ptr::with_exposed_provenance_mut(memory.address() + offset);
+    // SAFETY: the mapping is aligned, lives as long as the reference, and the word is written by
+    // the kernel and through this atomic only.
+    unsafe { AtomicU64::from_ptr(pointer) }
+}
+
+/// Each call acts on the good or on the bad value, never on a mixture: it
+/// succeeds in full or gives the error of the bad value.
+pub(super) fn double_fetch(context: &mut Context) -> Outcome {
+    let rounds = context.times(5_000);
+    let scene = Scene::new(context.card(), Access::ReadWrite)?;
+    // (command, place of a 64-bit word, its bad value, the errors that it gives)
+    let first = |size: usize, flags: u64| wide(size) | (flags << 32);
+    let size = |command: Command| first(command.size(), 0);
+    let cases: [(Command, usize, u64, &[Errno]); 5] = [
+        // The kernel writes the size back too, byte by byte: 4097 and 200 may mix to 1.
+        (
+            Command::Info,
+            0,
+            first(PAGE + 1, 0),
+            &[Errno::E2BIG, Errno::EINVAL],
+        ),
+        (
+            Command::Info,
+            0,
+            first(Command::Info.size() - 1, 1 << 31),
+            &[Errno::EINVAL, Errno::EOPNOTSUPP],
+        ),
+        (
+            Command::BufAlloc,
+            offset_of!(sys::userdma_buf_alloc, length),
+            0,
+            &[Errno::EINVAL],
+        ),
+        // As above: a length of 0 is a mixture.
+        (
+            Command::BufAlloc,
+            offset_of!(sys::userdma_buf_alloc, length),
+            1 << 63,
+            &[Errno::EDQUOT, Errno::EINVAL],
+        ),
+        (Command::BufInfo, 8, 0, &[Errno::ENOENT]),
+    ];
+    for (command, place, bad, errors) in cases {
+        let call = scene.valid(command)?;
+        let memory = Mapping::anonymous(2 * PAGE)?;
+        memory.write(0, &call.bytes);
+        let mut good = [0; 8];
+        good.copy_from_slice(&call.bytes[place..place + 8]);
+        let good = u64::from_ne_bytes(good);
+        check!(place != 0 || good == size(command));
+        let stop = AtomicBool::new(false);
+        let held = scene.held()?;
+        let mut seen = BTreeSet::new();
+        std::thread::scope(|scope| -> Outcome {
+            scope.spawn(|| flip(word(&memory, place), good, bad, &stop));
+            let outcome = calls(&scene, &memory, command, rounds, errors, &mut seen);
+            stop.store(true, Ordering::Relaxed);
+            outcome
+        })?;
+        check_eq!(scene.held()?, held);
+        println!("{} at {place}: {seen:?}", command.name());
+    }
+    Ok(())
+}
+
+fn calls(
+    scene: &Scene,
+    memory: &Mapping,
+    command: Command,
+    rounds: u32,
+    errors: &[Errno],
+    seen: &mut BTreeSet<String>,
+) -> Outcome {
+    for _ in 0..rounds {
+        // SAFETY: the memory is for this call and the thread that flips a word of it.
+        let result = unsafe { raw::ioctl(&scene.device, command.number(), memory.address()) };
+        match result {
+            Ok(_) if command == Command::BufAlloc => {
+                let mut handle = [0; 4];
+                let place = offset_of!(sys::userdma_buf_alloc, out_handle);
+                handle.copy_from_slice(&memory.read(place, 4));
+                scene.device.free(u32::from_ne_bytes(handle))?;
+            }
+            Ok(_) => {}
+            Err(errno) => {
+                check!(errors.contains(&errno), "{} gave {errno:?}", command.name());
+            }
+        }
+        seen.insert(format!("{:?}", result.map(drop)));
+    }
+    Ok(())
+}

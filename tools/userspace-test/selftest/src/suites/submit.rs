@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! SUBMIT, WAIT and poll.
+
+mod data;
+mod depth;
+mod fair;
+mod faults;
+mod wait;
+
+use crate::registry::Test;
+
+pub(super) const TESTS: &[Test] = &[
+    Test::new(
+        "submit.round_trip",
+        "random transfers of every kind of buffer, bytes around watched",
+        data::round_trip,
+    )
+    .seconds(180),
+    Test::new(
+        "submit.huge_ends",
+        "transfers over the ends of pages and huge pages",
+        data::huge_ends,
+    ),
+    Test::new(
+        "submit.in_order",
+        "one file's transfers run in order",
+        data::in_order,
+    ),
+    Test::new(
+        "submit.same_place",
+        "overlapping transfers on one buffer",
+        data::same_place,
+    ),
+    Test::new(
+        "submit.mixed",
+        "several threads, each completion seen exactly once",
+        data::mixed,
+    )
+    .seconds(180),
+    Test::new(
+        "submit.edges",
+        "every edge of buffer and card, wrapping values too",
+        faults::edges,
+    ),
+    Test::new(
+        "submit.free_in_flight",
+        "BUF_FREE while queued and while moving",
+        faults::free_in_flight,
+    ),
+    Test::new(
+        "submit.stale_handle",
+        "a freed handle is dead even if its number comes again",
+        faults::stale_handle,
+    ),
+    Test::new(
+        "submit.too_short",
+        "a time limit that no transfer keeps; the card works on",
+        faults::too_short,
+    ),
+    Test::new(
+        "submit.killed",
+        "SIGKILL with transfers queued and moving",
+        faults::killed,
+    ),
+    Test::new(
+        "submit.closed",
+        "close with transfers queued and moving",
+        faults::closed,
+    ),
+    Test::new(
+        "submit.full_nonblock",
+        "no place free, O_NONBLOCK: EAGAIN",
+        depth::full_nonblock,
+    )
+    .seconds(120),
+    Test::new(
+        "submit.full_sleeps",
+        "no place free: SUBMIT sleeps until WAIT frees one",
+        depth::full_sleeps,
+    )
+    .seconds(120),
+    Test::new(
+        "submit.full_signal",
+        "a signal ends a SUBMIT that sleeps",
+        depth::full_signal,
+    ),
+    Test::new(
+        "submit.wait_counts",
+        "min, max and the poll deadline of WAIT",
+        wait::counts,
+    ),
+    Test::new(
+        "submit.wait_deadline",
+        "ETIMEDOUT when the deadline passes, nothing lost",
+        wait::deadline,
+    ),
+    Test::new(
+        "submit.wait_nonblock",
+        "WAIT with O_NONBLOCK",
+        wait::nonblock,
+    ),
+    Test::new(
+        "submit.wait_signal",
+        "EINTR when a signal comes, nothing lost",
+        wait::signal,
+    ),
+    Test::new(
+        "submit.wait_two",
+        "two waiters, no record twice",
+        wait::two_waiters,
+    ),
+    Test::new(
+        "submit.wait_closed",
+        "the file is closed while a thread sleeps in WAIT",
+        wait::closed_meanwhile,
+    ),
+    Test::new(
+        "submit.poll",
+        "poll: a record waits, a place is free",
+        wait::poll,
+    ),
+    Test::new(
+        "submit.epoll",
+        "epoll, level and edge triggered, nested",
+        wait::epoll,
+    ),
+    Test::new(
+        "submit.times",
+        "time stamps never run backwards",
+        data::times,
+    ),
+    Test::new(
+        "submit.barrier",
+        "a barrier begins when all before it have ended",
+        data::barrier,
+    ),
+    Test::new(
+        "submit.fair",
+        "two busy files each get at least 40 % of the bytes",
+        fair::two_files,
+    )
+    .seconds(180),
+    Test::new(
+        "submit.fair_reader",
+        "a reader beside a full queue is not kept waiting",
+        fair::reader,
+    )
+    .seconds(120),
+];

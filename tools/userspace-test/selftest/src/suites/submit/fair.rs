@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Nobody is starved.
+
+use std::os::unix::fs::FileExt as _;
+use std::time::Instant;
+
+use crate::device::{to_card, COHERENT};
+use crate::memory::PAGE;
+use crate::outcome::Outcome;
+use crate::raw::{size, wide};
+use crate::registry::Context;
+
+/// One file with large transfers, one with small: while both have work, each
+/// gets its share of the *bytes*.
+pub(super) fn two_files(context: &mut Context) -> Outcome {
+    let rounds = size(context.times(60).into());
+    let (large, small) = (context.open()?, context.open()?);
+    let mut queues = Vec::new();
+    for (device, length) in [(&large, PAGE), (&small, PAGE / 4)] {
+        let buffer = device.alloc(COHERENT, PAGE)?;
+        queues.push(vec![to_card(buffer.handle, 0, length, 0); 120]);
+    }
+    // Whoever comes first must not matter.
+    check_eq!(large.submit(&queues[0])?, 120);
+    check_eq!(small.submit(&queues[1])?, 120);
+    let mut ended = Vec::new();
+    let (mut sent, mut done) = ([120, 120], [0, 0]);
+    while ended.len() < rounds {
+        for (file, device) in [&large, &small].into_iter().enumerate() {
+            let records = device.wait(0, 64, 0)?;
+            done[file] += records.len();
+            ended.extend(
+                records
+                    .iter()
+                    .map(|record| (record.end_ns, file, record.bytes)),
+            );
+            if sent[file] - done[file] < 60 {
+                sent[file] += device.submit(&queues[file][..60])?;
+            }
+        }
+        // Sleeps until one of them has a record.
+        let mut fds = [
+            rustix::event::PollFd::new(&large, rustix::event::PollFlags::IN),
+            rustix::event::PollFd::new(&small, rustix::event::PollFlags::IN),
+        ];
+        rustix::event::poll(&mut fds, None)?;
+    }
+    ended.sort_unstable();
+    let bytes = |which: usize| -> u64 {
+        let of = ended.iter().filter(|(_, file, _)| *file == which);
+        of.map(|(_, _, bytes)| bytes).sum()
+    };
+    let (a, b) = (bytes(0), bytes(1));
+    println!("{a} and {b} bytes in {} transfers", ended.len());
+    let least = (a + b) * 2 / 5;
+    check!(
+        a >= least && b >= least,
+        "{a} and {b} bytes: one has less than 40 %"
+    );
+    Ok(())
+}
+
+/// Somebody who reads beside a full queue waits for a turn, not for the queue.
+pub(super) fn reader(context: &mut Context) -> Outcome {
+    let (busy, device) = (context.open()?, context.open()?);
+    let buffer = busy.alloc(COHERENT, PAGE)?;
+    check_eq!(
+        busy.submit(&vec![to_card(buffer.handle, 0, PAGE, 0); 100])?,
+        100
+    );
+    for _ in 0..3 {
+        let begin = Instant::now();
+        check_eq!(device.file().read_at(&mut [0; 4096], 0)?, 4096);
+        let ended = busy.wait(0, 100, 0)?.len();
+        println!("a read took {:?}, {ended} others ended", begin.elapsed());
+        check!(ended <= 4, "{ended} transfers of another file came before");
+    }
+    check_eq!(busy.buffer_info(buffer.handle)?.out_length, wide(PAGE));
+    Ok(())
+}
