@@ -102,6 +102,8 @@ pub(crate) struct OpenFile {
     #[pin]
     chunk: Mutex<Option<BufferRef>>,
     card_size: u64,
+    /// Of positions and lengths of read() and write(); a power of two.
+    alignment: u64,
     readable: bool,
     writable: bool,
 }
@@ -202,6 +204,7 @@ impl Operations for OpenFile {
                 account,
                 chunk <- new_mutex!(None),
                 card_size: bound.card.engine.hw.traits().card_size,
+                alignment: bound.card.engine.hw.traits().alignment,
                 readable,
                 writable,
             }? Error))

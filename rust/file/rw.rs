@@ -57,7 +57,7 @@ impl OpenFile {
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`], [`EINTR`], [`EFAULT`], [`ENODEV`], [`ENOMEM`], [`EDQUOT`], [`EIO`] and
+    /// [`EINVAL`] if misaligned; [`EAGAIN`], [`EINTR`], [`EFAULT`], [`ENODEV`], [`ENOMEM`], [`EDQUOT`], [`EIO`] and
     /// [`ETIMEDOUT`], if nothing was read.
     pub(super) fn read_card(
         &self,
@@ -68,6 +68,7 @@ impl OpenFile {
         if to.is_empty() || at.offset >= self.card_size {
             return Ok(0);
         }
+        self.check_aligned(at, to.len())?;
         let _place = self.take_place(at)?;
         dev.with(|bound| {
             bound.card.stats.reads.add(1);
@@ -116,6 +117,7 @@ impl OpenFile {
         if at.offset >= self.card_size {
             return Err(ENOSPC);
         }
+        self.check_aligned(at, from.len())?;
         let _place = self.take_place(at)?;
         dev.with(|bound| {
             bound.card.stats.writes.add(1);
@@ -145,6 +147,14 @@ impl OpenFile {
             }
         };
         short(total, result)
+    }
+
+    /// Refuses what the card cannot address. At the end of its memory a request is cut, as always.
+    fn check_aligned(&self, at: &Position, length: usize) -> Result {
+        match (at.offset | length as u64) & (self.alignment - 1) {
+            0 => Ok(()),
+            _ => Err(EINVAL),
+        }
     }
 
     fn take_place(&self, at: &Position) -> Result<Place<'_>> {

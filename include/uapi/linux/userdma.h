@@ -213,8 +213,9 @@ enum {
  * @out_mmap_offset: for mmap() of this open file
  *
  * Allocates zeroed memory that the card can reach. May sleep, for as long as
- * zeroing takes; HUGE ends early with EINTR when a fatal signal comes. ENOMEM: no such memory is free (for HUGE
- * without USERDMA_ALLOC_FALLBACK: too fragmented). EDQUOT: a limit of INFO.
+ * zeroing takes; HUGE ends early with EINTR when a fatal signal comes.
+ * ENOMEM: no such memory is free (for HUGE without USERDMA_ALLOC_FALLBACK: too
+ * fragmented). EDQUOT: a limit of INFO.
  * EADDRNOTAVAIL: the card cannot reach it. ENOSPC: @out_max_buffers handles
  * are in use.
  */
