@@ -35,6 +35,7 @@ host_mirror() {
 	fi
 	have apt-get || return 0
 	# ORIGIN is empty before the first "apt-get update": the path tells then.
+	# shellcheck disable=SC2016 # these are for apt-get to fill in
 	apt-get indextargets \
 		--format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)' \
 		'Created-By: Packages' 2>/dev/null |

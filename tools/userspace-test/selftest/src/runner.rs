@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,13 @@ fn say(line: &str) {
 
 /// Runs the tests.
 pub(crate) fn run(tests: &[Test], options: &Options) -> ExitCode {
+    let home = match Home::find(options) {
+        Ok(home) => home,
+        Err(Stop::Fail(message) | Stop::Skip(message)) => {
+            eprintln!("userdma selftest: {message}");
+            return ExitCode::from(2);
+        }
+    };
     let seed = options
         .seed
         .unwrap_or_else(|| crate::poll::now() % 1_000_000_000);
@@ -51,7 +59,6 @@ pub(crate) fn run(tests: &[Test], options: &Options) -> ExitCode {
     say(&format!("1..{}", tests.len()));
     // Processes that a test leaves behind become ours, to be ended and reaped.
     let _ = nix::sys::prctl::set_child_subreaper(true);
-    let home = guest::cards().unwrap_or_default();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for (number, test) in (1..).zip(tests) {
         let begin = Instant::now();
@@ -87,7 +94,35 @@ pub(crate) fn run(tests: &[Test], options: &Options) -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
-fn run_one(test: &Test, options: &Options, seed: u64, home: &[Card]) -> Verdict {
+/// How things were, and are to be after each test.
+struct Home {
+    cards: Vec<Card>,
+    module: Option<PathBuf>,
+    parameters: Vec<(String, String)>,
+}
+
+impl Home {
+    /// Looks around; or says why nothing can be tested.
+    fn find(options: &Options) -> Outcome<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            fail!("the tests unbind cards and load modules: run them as root, in a guest");
+        }
+        let cards = guest::cards()?;
+        let Some(first) = cards.first() else {
+            fail!(
+                "no card is bound: is userdma.ko loaded (lsmod), and is there a card that it \
+                 knows (lspci -nn; 1234:11e8 is QEMU's edu)?"
+            );
+        };
+        Ok(Self {
+            parameters: guest::module_parameters(first)?,
+            module: guest::module_file(options.module.as_deref()),
+            cards,
+        })
+    }
+}
+
+fn run_one(test: &Test, options: &Options, seed: u64, home: &Home) -> Verdict {
     restore(home);
     let context = match prepare(test, options, seed) {
         Ok(context) => context,
@@ -131,7 +166,7 @@ fn worse(verdict: Verdict) -> Verdict {
 fn prepare(test: &Test, options: &Options, seed: u64) -> Outcome<Context> {
     let cards = guest::cards()?;
     let Some(first) = cards.first() else {
-        fail!("no card: is there a device 1234:11e8, and is userdma.ko loaded?");
+        fail!("no card is bound");
     };
     let module = guest::module_file(options.module.as_deref());
     for need in test.needs {
@@ -164,10 +199,14 @@ fn has(card: &Card, capability: u32) -> Outcome<bool> {
     Ok(info.out_capabilities & u64::from(capability) != 0)
 }
 
-/// Gives every card back to the driver that a test took it from.
-fn restore(home: &[Card]) {
-    for card in home {
-        // A test that unloads the module has its own way back, or fails.
+/// Loads the module and binds the cards again, if a test left them otherwise.
+fn restore(home: &Home) {
+    if let (false, Some(module)) = (guest::is_loaded(), &home.module) {
+        if let Err(Stop::Fail(message)) = guest::load(module, &home.parameters) {
+            say(&format!("# cannot load the module again: {message}"));
+        }
+    }
+    for card in &home.cards {
         if matches!(card.again(), Ok(None)) && card.sysfs().is_dir() && guest::is_loaded() {
             let _ = card.bind();
         }

@@ -61,7 +61,14 @@ fn name(field: &[std::ffi::c_char]) -> Outcome<String> {
 fn fields(context: &mut Context) -> Outcome {
     for card in &context.cards {
         let info = Device::open(&card.path)?.info()?;
-        println!("{info:?}");
+        println!(
+            "{}: capabilities {:#x}, mask {:#x}, interrupt kind {}, limit {} MiB",
+            card.bus,
+            info.out_capabilities,
+            info.out_dma_mask,
+            info.out_interrupt,
+            info.out_limit_total >> 20
+        );
         let has = |bit: u32| info.out_capabilities & u64::from(bit) != 0;
         check!(info.out_abi_version >= 1);
         check_eq!(info.out_node, card.node);

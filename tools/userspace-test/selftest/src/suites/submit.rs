@@ -141,9 +141,9 @@ pub(super) const TESTS: &[Test] = &[
     )
     .seconds(180),
     Test::new(
-        "submit.fair_reader",
-        "a reader beside a full queue is not kept waiting",
-        fair::reader,
+        "submit.latecomer",
+        "who comes beside a full queue gets a turn at once",
+        fair::latecomer,
     )
     .seconds(120),
 ];

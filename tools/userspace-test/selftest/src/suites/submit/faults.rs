@@ -11,7 +11,7 @@ use crate::child::{spawn, Exit, Gate};
 use crate::device::{from_card, tagged, to_card, Device, COHERENT};
 use crate::memory::{Mapping, PAGE};
 use crate::outcome::{all_bytes, same_bytes, Outcome};
-use crate::poll::{after, LONG};
+use crate::poll::{after, while_card_is_busy, LONG};
 use crate::raw::{size, wide};
 use crate::registry::Context;
 
@@ -110,13 +110,17 @@ pub(super) fn free_in_flight(context: &mut Context) -> Outcome {
     let transfers: Vec<_> = (0..4)
         .map(|number| tagged(to_card(buffer.handle, 0, 256, 256 * size(number)), number))
         .collect();
+    while_card_is_busy(|| {
+        let device = context.open()?;
+        let other = device.alloc(COHERENT, PAGE)?;
+        device.submit(&[from_card(other.handle, 0, 8, 0)])?;
+        device.free(other.handle)?;
+        let ended = device.wait(0, 8, 0)?.len();
+        check_eq!(ended, 0, "BUF_FREE waited for the card");
+        Ok(())
+    })?;
     device.submit(&transfers)?;
     device.free(buffer.handle)?;
-    check_eq!(
-        device.wait(0, 8, 0)?.len(),
-        0,
-        "BUF_FREE waited for the card"
-    );
     check_err!(device.buffer_info(buffer.handle), ENOENT);
     check_err!(device.submit(&transfers), ENOENT);
     // Whoever gets memory meanwhile does not get this: his would be sent.

@@ -31,7 +31,7 @@ fn keep_busy(device: &Device, count: usize) -> Outcome {
 fn wake(card: &Card, sleepers: impl FnOnce() -> Outcome<Vec<(Child, Vec<i64>)>>) -> Outcome<Card> {
     // Another file's work keeps the card from serving the sleepers.
     let busy = Device::open(&card.path)?;
-    keep_busy(&busy, 60)?;
+    keep_busy(&busy, 100)?;
     let children = sleepers()?;
     for (child, calls) in &children {
         child.sleeps_in(calls)?;
@@ -79,10 +79,10 @@ pub(super) fn waiter(context: &mut Context) -> Outcome {
             for deadline in [u64::MAX, after(3 * LONG)] {
                 let child = spawn(|| {
                     let device = Device::open(&card.path)?;
-                    keep_busy(&device, 8)?;
+                    keep_busy(&device, 50)?;
                     // All of them come, those that never ran with ENODEV.
-                    let records = device.wait(8, 8, deadline)?;
-                    check_eq!(records.len(), 8);
+                    let records = device.wait(50, 50, deadline)?;
+                    check_eq!(records.len(), 50);
                     let mut failed = 0;
                     for (number, record) in (0..).zip(&records) {
                         check_eq!(record.user_data, number);
