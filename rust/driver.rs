@@ -142,7 +142,7 @@ fn set_mask<'bound>(
     // SAFETY: As above; `low` was allocated before and is not affected.
     unsafe { pdev.dma_set_mask_and_coherent(mask)? };
     ext_pci::set_master(pdev);
-    let result = beyond.prove(pdev, hw, low);
+    let result = beyond.prove(hw, low);
     ext_pci::clear_master(pdev);
     result.inspect_err(|_| {
         dev_err!(

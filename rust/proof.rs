@@ -7,10 +7,7 @@
 
 use kernel::{
     device,
-    dma::{
-        Coherent,
-        DataDirection, //
-    },
+    dma::Coherent,
     io::poll::read_poll_timeout,
     page::{
         PAGE_SHIFT,
@@ -67,14 +64,13 @@ fn run(hw: &Card<'_>, direction: Direction, bus: u64, length: u64) -> Result {
     }
 }
 
-/// Finds a part of `mapping` beyond `mask`; returns its bus address and its offset.
-fn find_beyond(mapping: &Mapping, mask: u64) -> Result<Option<(u64, u64)>> {
-    let (mut offset, mut found) = (0, None);
-    mapping.for_each_segment(|bus, length| {
+/// Returns the bus address of a segment of `mapping` that lies beyond `mask`.
+fn find_beyond(mapping: &Mapping, mask: u64) -> Result<Option<u64>> {
+    let mut found = None;
+    mapping.for_each_segment(|bus, _| {
         if bus > mask {
-            found.get_or_insert((bus, offset));
+            found = Some(bus);
         }
-        offset += length;
         Ok(())
     })?;
     Ok(found)
@@ -83,9 +79,8 @@ fn find_beyond(mapping: &Mapping, mask: u64) -> Result<Option<(u64, u64)>> {
 /// Memory that a card with the old mask cannot reach, mapped for it. Dropped in this order.
 pub(crate) struct Beyond {
     mapping: Mapping,
-    memory: Memory,
+    _memory: Memory,
     bus: u64,
-    offset: u64,
 }
 
 impl Beyond {
@@ -107,15 +102,16 @@ impl Beyond {
         let mut kept = KVec::new();
         for _ in 0..BLOCKS {
             let memory = Memory::alloc(block, order, true, None, || Ok(()))?;
+            // Before it is mapped: swiotlb copies then. A segment begins where a folio does.
+            dma::fill_folios(&memory, SENT)?;
             // SAFETY: Dropped before `memory` and in probe; the card is idle then, or both are
             // leaked.
             let mapping = unsafe { Mapping::new(pdev.as_ref(), &memory, usize::MAX)? };
-            if let Some((bus, offset)) = find_beyond(&mapping, old_mask)? {
+            if let Some(bus) = find_beyond(&mapping, old_mask)? {
                 return Ok(Some(Self {
                     mapping,
-                    memory,
+                    _memory: memory,
                     bus,
-                    offset,
                 }));
             }
             // Kept, so that the next one is another.
@@ -131,12 +127,7 @@ impl Beyond {
     /// # Errors
     ///
     /// [`EIO`] if it did not arrive.
-    pub(crate) fn prove(
-        self,
-        pdev: &pci::Device<device::Bound>,
-        hw: &Card<'_>,
-        low: Coherent<[u8]>,
-    ) -> Result {
+    pub(crate) fn prove(self, hw: &Card<'_>, low: Coherent<[u8]>) -> Result {
         let length = hw
             .traits()
             .max_descriptor
@@ -144,14 +135,8 @@ impl Beyond {
             .min(PAGE_SIZE as u64);
         // CAST: At most a page.
         let bytes = length as usize;
-        dma::fill(&low, SENT);
-        dma::copy_in(&self.memory, self.offset, bytes, &low)?;
-        dma::sync_for_device(pdev.as_ref(), self.bus, bytes, DataDirection::ToDevice);
-        let mut result = run(hw, Direction::ToCard, self.bus, length);
-        if result.is_ok() {
-            dma::fill(&low, !SENT);
-            result = run(hw, Direction::FromCard, low.dma_address(), length);
-        }
+        let result = run(hw, Direction::ToCard, self.bus, length)
+            .and_then(|()| run(hw, Direction::FromCard, low.dma_address(), length));
         if hw.state(0) == State::Busy {
             // Nobody can say what it will still do.
             core::mem::forget((self, low));

@@ -12,6 +12,7 @@ use kernel::{
         DataDirection,
         DmaAddress, //
     },
+    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -133,28 +134,26 @@ pub(crate) fn copy_in(
     })
 }
 
-/// Writes a pattern to all of `memory`: each byte is `seed` plus its offset.
-pub(crate) fn fill(memory: &Coherent<[u8]>, seed: u8) {
-    let start: *mut u8 = memory.as_mut_ptr().cast();
-    for offset in 0..memory.size() {
-        // CAST: The pattern repeats after 256 bytes.
-        // SAFETY: In bounds. Volatile, because the device may look at it.
-        unsafe {
-            start
-                .add(offset)
-                .write_volatile(seed.wrapping_add(offset as u8))
-        };
-    }
+/// Writes a pattern to the first page of each folio of `memory`: each byte is `seed` plus its offset.
+pub(crate) fn fill_folios(memory: &Memory, seed: u8) -> Result {
+    memory.for_each_part(0, usize::try_from(memory.len())?, |part, bytes| {
+        for offset in 0..bytes.min(PAGE_SIZE) {
+            // CAST: The pattern repeats after 256 bytes.
+            // SAFETY: In bounds.
+            unsafe { part.add(offset).write(seed.wrapping_add(offset as u8)) };
+        }
+        true
+    })
 }
 
-/// Returns whether the first `length` bytes of `memory` hold what [`fill`] wrote with `seed`.
+/// Returns whether the first `length` bytes of `memory` hold what [`fill_folios`] wrote with `seed`.
 pub(crate) fn filled(memory: &Coherent<[u8]>, seed: u8, length: usize) -> bool {
     let start: *const u8 = memory.as_ptr().cast();
     length <= memory.size()
         && (0..length).all(|offset| {
             // SAFETY: In bounds. Volatile, because the device may write to it.
             let byte = unsafe { start.add(offset).read_volatile() };
-            // CAST: As in `fill()`.
+            // CAST: As in `fill_folios()`.
             byte == seed.wrapping_add(offset as u8)
         })
 }
