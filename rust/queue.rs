@@ -29,6 +29,10 @@ use crate::{
     uapi, //
 };
 
+/// What a file is charged for a transfer at least, in bytes. A card takes its time for a small one
+/// too: else a file with one-byte transfers could have thousands of them go before a large one.
+const LEAST_CHARGE: u64 = 4096;
+
 /// What a transfer moves. Sizes are in bytes; all ranges have been checked.
 pub(crate) struct Work {
     pub(crate) direction: Direction,
@@ -209,7 +213,8 @@ impl Lanes {
         let index = pick(waiting, self.last)?;
         let lane = self.lanes.get_mut(index)?.as_mut()?;
         let transfer = lane.queue.pop_front()?;
-        self.clock.charge(&mut lane.share, transfer.length());
+        let charge = transfer.length().max(LEAST_CHARGE);
+        self.clock.charge(&mut lane.share, charge);
         self.last = index;
         Some((index, transfer))
     }

@@ -53,8 +53,9 @@ pub(super) fn check_flags(flags: u32, known: u32) -> Result {
     }
 }
 
-pub(super) fn check_reserved(zero: bool) -> Result {
-    match zero {
+/// EINVAL unless `ok`.
+pub(super) fn require(ok: bool) -> Result {
+    match ok {
         true => Ok(()),
         false => Err(EINVAL),
     }
@@ -132,7 +133,7 @@ impl OpenFile {
             _ => return Err(EINVAL),
         };
         let page_size = if huge { HUGE_PAGE } else { PAGE_SIZE as u64 };
-        check_reserved(request.page_size == 0 || (huge && request.page_size == HUGE_PAGE))?;
+        require(request.page_size == 0 || (huge && request.page_size == HUGE_PAGE))?;
         if request.length == 0 {
             return Err(EINVAL);
         }
@@ -201,7 +202,7 @@ impl OpenFile {
     fn buf_free(&self, arg: usize) -> Result {
         let (_, free) = Argument::read::<uapi::userdma_buf_free>(arg)?;
         check_flags(free.flags, 0)?;
-        check_reserved(free.reserved == 0)?;
+        require(free.reserved == 0)?;
         self.remove(free.handle, false)
     }
 }

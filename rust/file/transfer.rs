@@ -7,7 +7,7 @@ use kernel::prelude::*;
 use super::{
     ioctl::{
         check_flags,
-        check_reserved, //
+        require, //
     },
     OpenFile, //
 };
@@ -37,7 +37,7 @@ impl OpenFile {
         let (argument, mut submit) = Argument::read::<uapi::userdma_submit>(arg)?;
         Array::check::<uapi::userdma_transfer>(submit.entry_size)?;
         check_flags(submit.flags, 0)?;
-        check_reserved(submit.reserved == 0)?;
+        require(submit.reserved == 0)?;
         let entries = Array::new(submit.entries, submit.entry_size, submit.count)?;
         // Before anything is accepted: nobody could be told how many were.
         argument.check_writable(&submit)?;
@@ -104,6 +104,9 @@ impl OpenFile {
     /// Turns the names in `entry` into references, and checks its ranges.
     fn work(&self, dev: &Device<Self>, entry: &uapi::userdma_transfer) -> Result<Work> {
         check_entry(entry)?;
+        let traits: &'static Traits = dev.with(|bound| Ok(bound.card.engine.hw.traits()))?;
+        let places = entry.buffer_offset | entry.card_offset | entry.length;
+        require(places & (traits.alignment - 1) == 0)?;
         let direction = match u32::from(entry.op) {
             uapi::USERDMA_OP_TO_CARD => Direction::ToCard,
             _ => Direction::FromCard,
@@ -116,7 +119,6 @@ impl OpenFile {
         if !allowed {
             return Err(EBADF);
         }
-        let traits: &'static Traits = dev.with(|bound| Ok(bound.card.engine.hw.traits()))?;
         let buffer = self.with_buffer(entry.buffer, |buffer, _| buffer.clone())?;
         check_ranges(&buffer, entry, traits)?;
         Ok(Work {
@@ -161,8 +163,8 @@ fn check_entry(entry: &uapi::userdma_transfer) -> Result {
     }
     // A file's transfers on one channel are in order anyway, and there is but one channel.
     check_flags(entry.flags, uapi::USERDMA_TRANSFER_BARRIER)?;
-    check_reserved(entry.reserved == 0 && entry.buffer2 == 0)?;
-    check_reserved(entry.length != 0)
+    require(entry.reserved == 0 && entry.buffer2 == 0)?;
+    require(entry.length != 0)
 }
 
 fn check_ranges(buffer: &BufferRef, entry: &uapi::userdma_transfer, traits: &Traits) -> Result {

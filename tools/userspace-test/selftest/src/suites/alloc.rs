@@ -122,16 +122,23 @@ fn kinds(device: &Device) -> Outcome<Vec<u32>> {
 /// word in the kernel's log (the runner looks).
 fn sizes(context: &mut Context) -> Outcome {
     let device = context.open()?;
-    let limit = device.info()?.out_limit_file;
+    let info = device.info()?;
+    let limit = info.out_limit_file;
+    let iommu = info.out_capabilities & u64::from(sys::USERDMA_CAP_IOMMU) != 0;
+    let kept = iommu || crate::guest::meminfo("CmaTotal").unwrap_or(0) > 8 << 10;
     for kind in kinds(&device)? {
         check_err!(device.alloc(kind, 0), EINVAL, "kind {kind}, length 0");
-        for length in [1, wide(PAGE), wide(PAGE) + 1, (4 << 20) + 1] {
-            let buffer = device
-                .alloc(kind, size(length))
-                .map_err(crate::outcome::Stop::from);
-            let buffer = buffer.context(|| format!("kind {kind}, length {length}"))?;
-            check!(wide(buffer.length) >= length);
-            device.free(buffer.handle)?;
+        for length in [1, wide(PAGE), wide(PAGE) + 1, 4 << 20, (4 << 20) + 1] {
+            let what = || format!("kind {kind}, length {length}");
+            match device.alloc(kind, size(length)) {
+                Ok(buffer) => {
+                    check!(wide(buffer.length) >= length, "{}", what());
+                    device.free(buffer.handle)?;
+                }
+                // Contiguous memory of more than 4 MiB has to be kept for that.
+                Err(Errno::ENOMEM) if kind == COHERENT && length > 4 << 20 && !kept => {}
+                Err(error) => fail!("{error:?}: {}", what()),
+            }
         }
         for length in [
             1 << 31,
@@ -245,7 +252,12 @@ fn huge(context: &mut Context) -> Outcome {
 fn zeroed(context: &mut Context) -> Outcome {
     let device = context.open()?;
     for kind in kinds(&device)? {
-        let length = 4 * HUGE_PAGE;
+        // Coherent memory may have to be contiguous.
+        let length = if kind == HUGE {
+            4 * HUGE_PAGE
+        } else {
+            HUGE_PAGE / 2
+        };
         for round in 0..context.times(4) {
             let buffer = device.alloc(kind, length)?;
             let map = device.map(&buffer)?;

@@ -175,7 +175,7 @@ pub(super) fn watched(context: &mut Context) -> Outcome {
         let device = Device::open(&card.path)?;
         let mut maps = Vec::new();
         for kind in [COHERENT, HUGE] {
-            let buffer = device.alloc(kind, 2 * HUGE_PAGE)?;
+            let buffer = device.alloc(kind, HUGE_PAGE)?;
             maps.push((buffer, device.map(&buffer)?));
         }
         let (stop, walks) = (AtomicBool::new(false), AtomicU32::new(0));
