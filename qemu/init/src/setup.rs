@@ -46,6 +46,16 @@ pub(crate) fn mounts() -> Result<()> {
             Err(error) => bail!("mounting {kind} on {path}: {error}"),
         }
     }
+    // Shells and scripts expect these; the kernel does not make them.
+    for (name, target) in [
+        ("fd", ""),
+        ("stdin", "/0"),
+        ("stdout", "/1"),
+        ("stderr", "/2"),
+    ] {
+        std::os::unix::fs::symlink(format!("/proc/self/fd{target}"), format!("/dev/{name}"))
+            .with_context(|| format!("making /dev/{name}"))?;
+    }
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::guest;
 use crate::guest::Run;
 use crate::kernel;
-use crate::kselftest;
+use crate::kselftest::Collection;
 use crate::prepare;
 use crate::qemu;
 use crate::qemu::Boot;
@@ -127,13 +127,12 @@ impl Cli {
             }
             Commands::KselftestInstall { to } => {
                 let programs = userspace::build(&places, &steps)?;
-                let entries = kselftest::install(&places, &config, &programs, &to)?;
+                let collection = Collection::of(&programs)?;
+                collection.install(&programs, &to)?;
+                println!("{} groups of tests installed", collection.entries.len());
                 println!(
-                    "{} tests installed in {}",
-                    entries.len(),
-                    places.outside(&to)
+                    "beside run_kselftest.sh of the kernel's source: run_kselftest.sh -c userdma"
                 );
-                println!("run: run_kselftest.sh -c userdma, from the kernel's source, beside kselftest-list.txt");
                 true
             }
         };

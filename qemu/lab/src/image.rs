@@ -26,11 +26,14 @@ use crate::cache::Places;
 use crate::cache::Product;
 use crate::exec;
 use crate::kernel::Stock;
+use crate::kselftest::Collection;
 use crate::module::Module;
 use crate::step::Steps;
 use crate::userspace::Programs;
 
 const BUSYBOX: &str = "/bin/busybox";
+/// Where the guest has the kselftest directory.
+const KSELFTEST: &str = "usr/lib/kselftest";
 const DIRECTORY: u32 = 0o040_755;
 const LINK: u32 = 0o120_777;
 const REGULAR: u32 = 0o100_000;
@@ -44,7 +47,7 @@ struct Content(BTreeMap<String, Entry>);
 enum Entry {
     Directory,
     File(PathBuf, u32),
-    Bytes(Vec<u8>),
+    Bytes(Vec<u8>, u32),
     Link(String),
     /// Major and minor number.
     Device(u32, u32),
@@ -85,7 +88,7 @@ impl Content {
             let (builder, bytes) = match entry {
                 Entry::Directory => (builder.mode(DIRECTORY).nlink(2), Vec::new()),
                 Entry::Link(target) => (builder.mode(LINK), target.clone().into_bytes()),
-                Entry::Bytes(bytes) => (builder.mode(REGULAR | 0o644), bytes.clone()),
+                Entry::Bytes(bytes, mode) => (builder.mode(REGULAR | mode), bytes.clone()),
                 Entry::File(file, mode) => {
                     let bytes =
                         fs::read(file).with_context(|| format!("reading {}", file.display()))?;
@@ -153,14 +156,21 @@ pub(crate) fn build(
     }
     content.add("bin/busybox", Entry::File(BUSYBOX.into(), 0o755));
     for applet in exec::output(Command::new(BUSYBOX).arg("--list-full"))?.lines() {
-        if !content.0.contains_key(applet) {
+        // The kernel's kselftest runner asks GNU's timeout for what this one
+        // does not know.
+        let unfit = applet == "usr/bin/timeout";
+        if !unfit && !content.0.contains_key(applet) {
             content.add(applet, Entry::Link("/bin/busybox".to_owned()));
         }
     }
+    kselftest(&mut content, stock, programs)?;
     overlay(&mut content, &places.tree.join("qemu/overlay"))?;
     for file in stock_modules {
         let to = guest_path(stock, file);
-        content.add(to.trim_start_matches('/'), Entry::Bytes(unpacked(file)?));
+        content.add(
+            to.trim_start_matches('/'),
+            Entry::Bytes(unpacked(file)?, 0o644),
+        );
     }
 
     let key = content.key()?;
@@ -190,9 +200,43 @@ impl Image {
         let file = fs::OpenOptions::new().append(true).open(to)?;
         let mut content = Content::default();
         let bytes = serde_json::to_vec_pretty(job)?;
-        content.add(job::PATH.trim_start_matches('/'), Entry::Bytes(bytes));
+        content.add(
+            job::PATH.trim_start_matches('/'),
+            Entry::Bytes(bytes, 0o644),
+        );
         content.write(BufWriter::new(file))
     }
+}
+
+/// The suites as the kernel's own runner expects them, and that runner.
+fn kselftest(content: &mut Content, stock: &Stock, programs: &Programs) -> Result<()> {
+    let own = stock.source.join("tools/testing/selftests");
+    for file in [
+        "run_kselftest.sh",
+        "kselftest/runner.sh",
+        "kselftest/ktap_helpers.sh",
+    ] {
+        content.add(
+            &format!("{KSELFTEST}/{file}"),
+            Entry::File(own.join(file), 0o755),
+        );
+    }
+    let collection = Collection::of(programs)?;
+    for (path, text, program) in collection.files() {
+        let mode = if program { 0o755 } else { 0o644 };
+        content.add(
+            &format!("{KSELFTEST}/{path}"),
+            Entry::Bytes(text.into_bytes(), mode),
+        );
+    }
+    let list = collection.entries.join("\n") + "\n";
+    content.add(
+        &format!("{KSELFTEST}/kselftest-list.txt"),
+        Entry::Bytes(list.into_bytes(), 0o644),
+    );
+    let command = format!("{KSELFTEST}/{}", Collection::command());
+    content.add(&command, Entry::Link("/usr/bin/userdma".to_owned()));
+    Ok(())
 }
 
 fn overlay(content: &mut Content, from: &Path) -> Result<()> {
