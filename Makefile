@@ -44,7 +44,7 @@ shell: ## the same guest, with a prompt
 test: ## every check and every test; ends in "N passed, N failed"
 	@$(lab) test
 
-soak: ## one suite in full size: make soak SUITE=name
+soak: ## the big counts: all of them, or make soak SUITE=name
 	@$(lab) soak
 
 lint: ## rustfmt, clippy and shellcheck over everything

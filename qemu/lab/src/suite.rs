@@ -34,7 +34,7 @@ pub(crate) struct Choice {
     pub(crate) filter: Option<String>,
     /// Where the random numbers begin.
     pub(crate) seed: u64,
-    /// The suites of `make soak` too.
+    /// The suites of `make soak`, and no others.
     pub(crate) soak: bool,
 }
 
@@ -79,7 +79,7 @@ fn turns<'a>(config: &'a Config, choice: &Choice) -> Result<Vec<Turn<'a>>> {
         .iter()
         .filter(|(name, suite)| match &choice.suite {
             Some(chosen) => *name == chosen,
-            None => !suite.soak || choice.soak,
+            None => suite.soak == choice.soak,
         })
         .filter(|(_, suite)| match &choice.filter {
             Some(filter) => suite.tests.iter().any(|pattern| may_share(pattern, filter)),
