@@ -30,8 +30,9 @@ use crate::{
 };
 
 /// What a file is charged for a transfer at least, in bytes. A card takes its time for a small one
-/// too: else a file with one-byte transfers could have thousands of them go before a large one.
-const LEAST_CHARGE: u64 = 4096;
+/// too: else a file with one-byte transfers could have thousands of them go before a large one. Small
+/// enough to leave sharing by bytes what it is.
+const LEAST_CHARGE: u64 = 256;
 
 /// What a transfer moves. Sizes are in bytes; all ranges have been checked.
 pub(crate) struct Work {
