@@ -75,6 +75,8 @@ struct State {
     done: Queue,
     /// Places that are taken.
     used: usize,
+    /// Records that calls of [`Port::wait`] hold, of all calls together.
+    claimed: usize,
     direct: Direct,
 }
 
@@ -108,6 +110,7 @@ impl Port {
                     free,
                     done,
                     used: 0,
+                    claimed: 0,
                     direct: Direct::Free,
                 }),
                 changed <- new_poll_condvar!("userdma::Port::changed"),
@@ -296,6 +299,7 @@ impl Port {
             _ => commit(count as u32),
         };
         let mut state = self.state.lock();
+        state.claimed -= count;
         match result {
             Ok(()) => {
                 state.used -= count;
@@ -334,10 +338,13 @@ impl Port {
                     return Ok(());
                 }
                 if let Some(transfer) = state.done.pop_front() {
+                    state.claimed += 1;
                     break transfer;
                 }
-                // All places that are taken are our own: nothing more will come.
-                if state.used == *count {
+                // Nothing is in flight: nothing more will come, unless another call gives back what it
+                // holds. Only a call that has nothing itself waits for that, else two would wait for
+                // each other.
+                if state.used == state.claimed && (*count > 0 || state.claimed == 0) {
                     return match self.gone.load(Acquire) {
                         true => Err(ENODEV),
                         false => Ok(()),
@@ -356,7 +363,10 @@ impl Port {
                 *place = Some(transfer);
                 *count += 1;
             } else {
-                let _ = self.state.lock().done.push_front(transfer);
+                let mut state = self.state.lock();
+                state.claimed -= 1;
+                let _ = state.done.push_front(transfer);
+                drop(state);
                 // Somebody may have looked while it was not there.
                 self.changed.notify_all();
                 return Err(EFAULT);

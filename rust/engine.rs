@@ -3,8 +3,7 @@
 //! Runs transfers on a card: piece by piece, with time limits, until it is told to stop.
 //!
 //! Locks: a channel's lock is outermost, then that of a port, then that of [`Kick`]. All are taken
-//! in interrupts. Unbind's order is [`Engine::stop`], then the interrupt is freed, then
-//! [`Engine::drain`]; `driver.rs` keeps it.
+//! in interrupts. Unbind's order is [`Engine::stop`], then [`Engine::drain`]; `driver.rs` keeps it.
 
 mod memory;
 mod overdue;

@@ -88,8 +88,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Ends all transfers with ENODEV and wakes everybody up, after [`Engine::stop`] and after the
-    /// interrupt was freed.
+    /// Ends all transfers with ENODEV and wakes everybody up, after [`Engine::stop`]. An interrupt
+    /// handler that still runs, for a neighbour on the line, finds nothing to do.
     pub(crate) fn drain(&self) {
         for slot in &self.slots {
             let mut channel = slot.channel.lock();
