@@ -40,8 +40,9 @@
  *    kernel does not know
  *  - EOPNOTSUPP: an unknown flag or operation, or one that this card lacks
  *  - EINVAL: a reserved field that is not zero, or a bad value
- *  - EPERM, EBADF: privilege, or a read-only file
+ *  - EPERM, EBADF: privilege, or a file that is not open for it
  *  - ENOENT: no such handle in this file
+ *  - EACCES: the buffer is a source only
  *  - EOVERFLOW: offset + length wraps; ERANGE: outside the buffer or the card
  *
  * and then, of the work itself: ENOMEM, EDQUOT (a limit of the driver),
@@ -52,7 +53,7 @@
 #define USERDMA_IOCTL_TYPE 0xDA
 
 /* The version of this header. It grows with every addition. */
-#define USERDMA_ABI_VERSION 1
+#define USERDMA_ABI_VERSION 2
 
 /*
  * An anonymous enum, not #define: bindgen does not evaluate macros that expand
@@ -65,10 +66,12 @@ enum {
 	USERDMA_IOCTL_BUF_FREE = _IO(USERDMA_IOCTL_TYPE, 0x03),
 	USERDMA_IOCTL_SUBMIT = _IO(USERDMA_IOCTL_TYPE, 0x04),
 	USERDMA_IOCTL_WAIT = _IO(USERDMA_IOCTL_TYPE, 0x05),
+	USERDMA_IOCTL_BUF_REGISTER = _IO(USERDMA_IOCTL_TYPE, 0x07),
+	USERDMA_IOCTL_BUF_SYNC = _IO(USERDMA_IOCTL_TYPE, 0x08),
 	/*
-	 * Reserved, ENOTTY until they exist: 0x06 CANCEL, 0x07 BUF_REGISTER,
-	 * 0x08 BUF_SYNC, 0x09 EVENTFD, 0x0a REGION_INFO, 0x0b BUS_ADDRESSES,
-	 * 0x0c STREAM_CREATE, 0x0d BUF_EXPORT, 0x0e BUF_IMPORT.
+	 * Reserved, ENOTTY until they exist: 0x06 CANCEL, 0x09 EVENTFD,
+	 * 0x0a REGION_INFO, 0x0b BUS_ADDRESSES, 0x0c STREAM_CREATE,
+	 * 0x0d BUF_EXPORT, 0x0e BUF_IMPORT.
 	 */
 };
 
@@ -100,6 +103,8 @@ enum {
 	USERDMA_CAP_BOUNCE = 1 << 6,
 	/* a transfer that has begun can be stopped */
 	USERDMA_CAP_ABORT = 1 << 7,
+	/* BUF_REGISTER */
+	USERDMA_CAP_REGISTER = 1 << 8,
 };
 
 /* How the card interrupts, in userdma_info.out_interrupt. */
@@ -141,6 +146,8 @@ enum {
  * @out_used_total: bytes all hold now
  * @out_timeout_ns: longest the card may take for one descriptor
  * @out_reserved: 0
+ * @out_direct_min: read() and write() of at least so many bytes at once move
+ *	the program's own pages, smaller ones are copied; 0: all are copied
  *
  * Tells all that a program could otherwise only guess. Does not sleep for the
  * card.
@@ -174,6 +181,8 @@ struct userdma_info {
 	__aligned_u64 out_used_user;
 	__aligned_u64 out_used_total;
 	__aligned_u64 out_timeout_ns;
+	/* since version 2 */
+	__aligned_u64 out_direct_min;
 };
 
 /* Kinds of buffers. */
@@ -182,6 +191,8 @@ enum {
 	USERDMA_BUF_COHERENT = 1,
 	/* huge pages: ordinary memory to the program, few segments to the card */
 	USERDMA_BUF_HUGE = 2,
+	/* the program's own memory, pinned by BUF_REGISTER */
+	USERDMA_BUF_USER = 3,
 };
 
 /*
@@ -241,19 +252,22 @@ enum {
 	USERDMA_BUF_FELL_BACK = 1 << 1,
 	/* mappings of it can be pinned: O_DIRECT, io_uring, vmsplice */
 	USERDMA_BUF_PINNABLE = 1 << 2,
+	/* transfers to the card only: the card may not write to it */
+	USERDMA_BUF_SOURCE = 1 << 3,
 };
 
 /**
  * struct userdma_buf_info - ioctl(USERDMA_IOCTL_BUF_INFO)
  * @size: sizeof(struct userdma_buf_info)
  * @flags: must be 0
- * @handle: of BUF_ALLOC
+ * @handle: of BUF_ALLOC or BUF_REGISTER
  * @out_kind: USERDMA_BUF_*
  * @out_state: USERDMA_BUF_BOUNCED and the like
  * @out_segments: pieces the card sees, 0 if bounced
  * @out_length: bytes
  * @out_page_size: the smallest page got
- * @out_mmap_offset: for mmap() of this open file
+ * @out_mmap_offset: for mmap() of this open file; 0 if it cannot be mapped, as
+ *	USERDMA_BUF_USER
  * @out_numa_node: where the first page lies, or -1 if unknown
  * @out_mappings: mappings that exist now
  */
@@ -275,17 +289,104 @@ struct userdma_buf_info {
  * struct userdma_buf_free - ioctl(USERDMA_IOCTL_BUF_FREE)
  * @size: sizeof(struct userdma_buf_free)
  * @flags: must be 0
- * @handle: of BUF_ALLOC; invalid when this returns
+ * @handle: of BUF_ALLOC or BUF_REGISTER; invalid when this returns
  * @reserved: must be 0
  *
  * Returns at once. Memory that is still mapped or in flight stays until its
- * last user is gone; nobody else sees it before.
+ * last user is gone; nobody else sees it before. Registered memory that is not
+ * in flight is unpinned, and no longer accounted, when this returns.
  */
 struct userdma_buf_free {
 	__u32 size;
 	__u32 flags;
 	__u32 handle;
 	__u32 reserved;
+};
+
+/* Flags of BUF_REGISTER. */
+enum {
+	/* for transfers to the card only; the memory may be read-only */
+	USERDMA_REGISTER_SOURCE = 1 << 0,
+	/* the memory of the memfd @fd, mapped or not; @address is an offset in it */
+	USERDMA_REGISTER_MEMFD = 1 << 1,
+	/* fail with EADDRNOTAVAIL instead of bouncing every transfer */
+	USERDMA_REGISTER_NO_BOUNCE = 1 << 2,
+};
+
+/**
+ * struct userdma_buf_register - ioctl(USERDMA_IOCTL_BUF_REGISTER)
+ * @size: sizeof(struct userdma_buf_register)
+ * @flags: USERDMA_REGISTER_*
+ * @address: of the first byte; need not be aligned
+ * @length: bytes, more than 0; need not be aligned
+ * @fd: with USERDMA_REGISTER_MEMFD, else 0
+ * @reserved: must be 0
+ * @out_handle: names the buffer in this open file; never 0
+ * @out_segments: pieces the card sees, 0 if transfers are bounced
+ * @out_page_size: the smallest page, or part of a folio, that was found
+ * @out_pinned: bytes of whole pages, charged to RLIMIT_MEMLOCK of the caller's
+ *	process until the buffer is gone
+ *
+ * Pins the program's own memory, so that the card can reach it: anonymous
+ * memory, shared memory, memfds, huge pages of both kinds. What the program
+ * does with its mapping afterwards (munmap, mremap, fork) does not change which
+ * pages the card reaches. May sleep, and holds nothing meanwhile that a page
+ * fault or another file needs.
+ *
+ * EOVERFLOW: @address + @length wraps. EFAULT: not all of it is mapped, or not
+ * writable (without USERDMA_REGISTER_SOURCE), or it is memory that must not be
+ * pinned for long: a shared mapping of a file on disk, a mapping of registers
+ * or of coherent memory. ENOMEM: RLIMIT_MEMLOCK, or no memory for the tables.
+ * EINTR: a signal came; nothing is pinned. EADDRNOTAVAIL: the card cannot reach
+ * it. ENOSPC: as for BUF_ALLOC. With USERDMA_REGISTER_MEMFD: EBADF: no such fd, or
+ * not open for reading and (without USERDMA_REGISTER_SOURCE) writing; EINVAL:
+ * not a memfd, or no shared memory; ERANGE: beyond its size; EPERM: sealed
+ * against writing, and not USERDMA_REGISTER_SOURCE.
+ */
+struct userdma_buf_register {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 address;
+	__aligned_u64 length;
+	__s32 fd;
+	__u32 reserved;
+	__u32 out_handle;
+	__u32 out_segments;
+	__aligned_u64 out_page_size;
+	__aligned_u64 out_pinned;
+};
+
+/* Flags of BUF_SYNC; at least one. */
+enum {
+	/* the program has written; the card may read now */
+	USERDMA_SYNC_FOR_DEVICE = 1 << 0,
+	/* the card has written; the program may read now */
+	USERDMA_SYNC_FOR_CPU = 1 << 1,
+};
+
+/**
+ * struct userdma_buf_sync - ioctl(USERDMA_IOCTL_BUF_SYNC)
+ * @size: sizeof(struct userdma_buf_sync)
+ * @flags: USERDMA_SYNC_*
+ * @handle: of BUF_ALLOC or BUF_REGISTER
+ * @reserved: must be 0
+ * @offset: into the buffer, in bytes
+ * @length: in bytes, more than 0
+ *
+ * Transfers do this by themselves, on exactly the bytes that they move. Only a
+ * program that lets the card work on a buffer by other means needs it. Does
+ * nothing where card and program see alike at all times: coherent buffers, and
+ * all others on most machines; nor for a bounced buffer, of which the card
+ * sees nothing. EOVERFLOW, ERANGE: outside the buffer. EACCES:
+ * USERDMA_SYNC_FOR_CPU of a source.
+ */
+struct userdma_buf_sync {
+	__u32 size;
+	__u32 flags;
+	__u32 handle;
+	__u32 reserved;
+	__aligned_u64 offset;
+	__aligned_u64 length;
 };
 
 /* Operations of a transfer. */
