@@ -156,16 +156,23 @@ impl Device {
         deadline_ns: u64,
     ) -> Sys<Vec<sys::userdma_completion>> {
         let mut records = vec![sys::userdma_completion::new_zeroed(); size(max.into())];
+        let address = raw::wide(records.as_mut_ptr().expose_provenance());
+        let count = self.wait_at(address, min, max, deadline_ns)?;
+        records.truncate(count);
+        Ok(records)
+    }
+
+    /// WAIT with an array of the caller's, whatever is there; how many came.
+    pub(crate) fn wait_at(&self, entries: u64, min: u32, max: u32, deadline_ns: u64) -> Sys<usize> {
         let mut wait = sys::userdma_wait::new_zeroed();
         wait.size = sys::size_of::<sys::userdma_wait>();
-        wait.entries = raw::wide(records.as_mut_ptr().expose_provenance());
+        wait.entries = entries;
         wait.entry_size = sys::size_of::<sys::userdma_completion>();
         wait.max = max;
         wait.min = min;
         wait.deadline_ns = deadline_ns;
         self.ioctl(sys::USERDMA_IOCTL_WAIT, &mut wait)?;
-        records.truncate(size(wait.out_count.into()));
-        Ok(records)
+        Ok(size(wait.out_count.into()))
     }
 
     /// Submits all, whatever it takes, and gives a completion for each, in the

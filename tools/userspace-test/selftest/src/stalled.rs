@@ -53,6 +53,11 @@ impl Page {
         self.memory.address()
     }
 
+    /// The page itself; whoever touches it waits until it comes.
+    pub(crate) fn memory(&self) -> &Mapping {
+        &self.memory
+    }
+
     /// Waits until somebody waits for it.
     pub(crate) fn wait(&self) -> Outcome {
         let events = ready(&self.fault, PollFlags::IN, LONG)?;

@@ -5,6 +5,7 @@ mod data;
 mod depth;
 mod fair;
 mod faults;
+mod two_waits;
 mod wait;
 
 use crate::registry::Test;
@@ -109,6 +110,12 @@ pub(super) const TESTS: &[Test] = &[
         "two waiters, no record twice",
         wait::two_waiters,
     ),
+    Test::new(
+        "submit.two_waits",
+        "two WAITs for all of five never wait for each other's records",
+        two_waits::two_waits,
+    )
+    .seconds(120),
     Test::new(
         "submit.wait_closed",
         "the file is closed while a thread sleeps in WAIT",

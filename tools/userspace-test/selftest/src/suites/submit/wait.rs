@@ -20,7 +20,7 @@ use crate::raw::wide;
 use crate::registry::Context;
 
 /// Submits so many short transfers, tagged from 0.
-fn send(device: &Device, count: usize) -> Outcome {
+pub(super) fn send(device: &Device, count: usize) -> Outcome {
     let buffer = device.alloc(COHERENT, PAGE)?;
     let transfers: Vec<_> = (0..count)
         .map(|number| tagged(to_card(buffer.handle, 0, 8, 0), wide(number)))
