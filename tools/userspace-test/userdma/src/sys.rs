@@ -56,11 +56,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_of_the_first_version() {
-        assert_eq!(size_of::<userdma_info>(), 200);
+    fn sizes_of_this_version() {
+        assert_eq!(size_of::<userdma_info>(), 208);
         assert_eq!(size_of::<userdma_buf_alloc>(), 64);
         assert_eq!(size_of::<userdma_buf_info>(), 56);
         assert_eq!(size_of::<userdma_buf_free>(), 16);
+        assert_eq!(size_of::<userdma_buf_register>(), 56);
+        assert_eq!(size_of::<userdma_buf_sync>(), 32);
         assert_eq!(size_of::<userdma_transfer>(), 64);
         assert_eq!(size_of::<userdma_submit>(), 32);
         assert_eq!(size_of::<userdma_completion>(), 64);

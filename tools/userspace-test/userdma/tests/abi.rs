@@ -44,6 +44,8 @@ fn structures_do_not_depend_on_the_word_size() {
         "buf_alloc",
         "buf_info",
         "buf_free",
+        "buf_register",
+        "buf_sync",
         "transfer",
         "submit",
         "completion",
