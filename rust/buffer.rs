@@ -13,6 +13,8 @@
 mod coherent;
 mod huge;
 mod registry;
+mod streaming;
+mod user;
 
 use kernel::{
     prelude::*,
@@ -36,6 +38,9 @@ use crate::{
     ext::{
         dma::Frames,
         folio::Memory,
+        locked::Locked,
+        pin::Pinned,
+        scatter::Scatter,
         vm::{
             Backing,
             MapFile,
@@ -55,14 +60,21 @@ pub(crate) use self::{
         Request as HugeRequest,
         HUGE_PAGE, //
     },
-    registry::Registry, //
+    registry::Registry,
+    streaming::Reach,
+    user::register, //
 };
 
-/// Whether the memory manager or the DMA API owns the pages.
+/// Whose the pages are.
 enum Store {
-    /// Pages of our own; they live as long as the buffer.
+    /// Our own; they live as long as the buffer.
     Memory(Memory),
-    /// Coherent memory, owned by the `Hold`; here is only where to find it.
+    /// The program's, pinned as long as the buffer lives; then no longer counted as locked.
+    User {
+        pinned: Pinned,
+        _locked: Option<Locked>,
+    },
+    /// Coherent memory, the DMA API's, owned by the `Hold`; here is only where to find it.
     Coherent,
 }
 
@@ -71,7 +83,7 @@ enum Store {
 pub(crate) struct Buffer {
     /// Names the buffer in its registry.
     id: u64,
-    /// `USERDMA_BUF_COHERENT` or `USERDMA_BUF_HUGE`.
+    /// `USERDMA_BUF_COHERENT` and the like.
     pub(crate) kind: u32,
     /// `USERDMA_BUF_BOUNCED` and the like.
     pub(crate) state: u32,
@@ -96,7 +108,7 @@ pub(crate) struct Buffer {
     /// The card may still write to it and cannot be stopped: never to be freed.
     quarantined: Atomic<bool>,
     registry: Arc<Registry>,
-    _charge: Charge,
+    _charge: Option<Charge>,
 }
 
 impl Buffer {
@@ -105,12 +117,23 @@ impl Buffer {
         &self.segments
     }
 
-    /// Returns the memory, if it is ours and not the DMA API's.
-    pub(crate) fn memory(&self) -> Option<&Memory> {
+    /// Returns the memory, if it is not the DMA API's.
+    pub(crate) fn memory(&self) -> Option<&Scatter> {
         match &self.store {
             Store::Memory(memory) => Some(memory),
+            Store::User { pinned, .. } => Some(pinned),
             Store::Coherent => None,
         }
+    }
+
+    /// Returns whether a program can map it through us.
+    pub(crate) fn mappable(&self) -> bool {
+        self.map_file.is_some()
+    }
+
+    /// Returns whether the card may only read it.
+    pub(crate) fn source_only(&self) -> bool {
+        self.state & uapi::USERDMA_BUF_SOURCE != 0
     }
 
     /// Returns whether transfers must be copied through the driver's bounce buffer.

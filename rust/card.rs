@@ -11,6 +11,7 @@ use kernel::{
 
 use crate::{
     buffer::{
+        Reach,
         Registry,
         HUGE_PAGE, //
     },
@@ -25,6 +26,9 @@ use crate::{
     stats,
     uapi, //
 };
+
+/// From how many bytes on it costs less to pin pages than to copy them. See measurements.rst.
+const DIRECT_MIN: u64 = 16 << 10;
 
 /// Everything of a bound card but its node and its interrupt.
 ///
@@ -86,13 +90,33 @@ impl<'bound> Card<'bound> {
         self.buffers.close();
     }
 
+    /// Returns how it reaches memory.
+    pub(crate) fn reach(&self) -> Reach<'_> {
+        Reach {
+            dev: self.pdev.as_ref(),
+            bounce: self.engine.bounce,
+            boundary: self.engine.hw.traits().boundary,
+        }
+    }
+
+    /// Returns the fewest bytes for which read() and write() move the program's own pages; 0 if none.
+    pub(crate) fn direct_min(&self) -> u64 {
+        match *module_parameters::direct_min_bytes.value_ref() {
+            // They would be copied all the same.
+            _ if self.engine.bounce => 0,
+            0 => DIRECT_MIN,
+            bytes => bytes,
+        }
+    }
+
     /// Returns the `USERDMA_CAP_*` of the card.
     pub(crate) fn capabilities(&self) -> u64 {
         let traits = self.engine.hw.traits();
         let mut capabilities = uapi::USERDMA_CAP_COHERENT
             | uapi::USERDMA_CAP_HUGE
             | uapi::USERDMA_CAP_TO_CARD
-            | uapi::USERDMA_CAP_FROM_CARD;
+            | uapi::USERDMA_CAP_FROM_CARD
+            | uapi::USERDMA_CAP_REGISTER;
         for (has, capability) in [
             (self.translated, uapi::USERDMA_CAP_IOMMU),
             (self.engine.bounce, uapi::USERDMA_CAP_BOUNCE),

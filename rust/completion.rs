@@ -225,8 +225,9 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// [`EINTR`]: it goes on.
-    pub(crate) fn wait_direct(&self) -> Result<KBox<Transfer>> {
+    /// [`EINTR`]: it goes on. Never if the wait is not `interruptible`, as only for a transfer that the
+    /// card, its time limit or unbind ends soon.
+    pub(crate) fn wait_direct(&self, interruptible: bool) -> Result<KBox<Transfer>> {
         let how = Patience {
             deadline: service::NEVER,
             nonblock: false,
@@ -237,6 +238,10 @@ impl Port {
             match core::mem::replace(&mut state.direct, Direct::Taken) {
                 Direct::Done(transfer) => return Ok(transfer),
                 other => state.direct = other,
+            }
+            if !interruptible {
+                self.changed.wait(&mut state);
+                continue;
             }
             woken?;
             woken = self.sleep(&mut state, how);

@@ -22,6 +22,7 @@ use crate::{
     card::Card,
     ext::{
         chardev,
+        dma,
         pci as ext_pci,
         system::Number,
         thread::Thread, //
@@ -108,6 +109,7 @@ fn set_mask<'bound>(
     unsafe { pdev.dma_set_mask_and_coherent(own)? };
     // SAFETY: As above. Segments may be as long as they are: transfers are split by the engine.
     unsafe { pdev.dma_set_max_seg_size(u32::MAX) };
+    dma::set_boundary(pdev.as_ref(), hw.traits().boundary);
     let bits = *module_parameters::dma_mask_bits.value_ref();
     if bits == 0 || bits == own_bits {
         return Ok(own.value());

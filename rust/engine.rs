@@ -7,6 +7,7 @@
 
 mod memory;
 mod overdue;
+mod run;
 mod stop;
 
 use kernel::{
@@ -20,10 +21,7 @@ use kernel::{
     pci,
     prelude::*,
     sync::{
-        atomic::{
-            ordering::Acquire,
-            Atomic, //
-        },
+        atomic::Atomic,
         Arc,
         SpinLockIrq, //
     }, //
@@ -31,12 +29,7 @@ use kernel::{
 
 use crate::{
     completion::Port,
-    hw::{
-        self,
-        Descriptor,
-        Direction,
-        State, //
-    },
+    hw,
     pure::split::Piece,
     queue::{
         Lane,
@@ -44,10 +37,7 @@ use crate::{
         Transfer,
         Work, //
     },
-    service::{
-        now,
-        Kick, //
-    },
+    service::Kick,
     stats, //
 };
 
@@ -60,11 +50,13 @@ const MAX_BOUNCE: u64 = 64 << 10;
 /// The transfer that a channel works on.
 struct Running {
     transfer: KBox<Transfer>,
-    /// `None` if its file was closed.
+    /// `None` if nobody waits for it any more.
     lane: Option<usize>,
     piece: Piece,
     /// When the card must have ended the piece.
     deadline: u64,
+    /// It ends with this piece: nobody wants the rest.
+    last: bool,
 }
 
 /// A descriptor that was given up but not stopped: its buffer must stay.
@@ -191,8 +183,8 @@ impl<'bound> Engine<'bound> {
         }
     }
 
-    /// Takes a closed file's lanes away. What it has queued is dropped; what the card works on goes
-    /// on and tells nobody. May sleep.
+    /// Takes a closed file's lanes away. What it has queued is dropped; what the card works on ends
+    /// with the piece that it works on, and tells nobody. May sleep.
     pub(crate) fn detach(&self, indices: &[usize]) {
         for (slot, index) in self.slots.iter().zip(indices) {
             let mut channel = slot.channel.lock();
@@ -200,6 +192,7 @@ impl<'bound> Engine<'bound> {
             if let Some(running) = &mut channel.running {
                 if running.lane == Some(*index) {
                     running.lane = None;
+                    running.last = true;
                 }
             }
             drop(channel);
@@ -236,22 +229,27 @@ impl<'bound> Engine<'bound> {
         Ok(())
     }
 
-    /// Withdraws the request of a read() or write() that was interrupted. Once the card works on
-    /// it, it goes on and tells nobody.
-    pub(crate) fn abandon_direct(&self, channel: u16, lane: usize) {
+    /// Withdraws the request of a read() or write() that was interrupted. Once the card works on it, it
+    /// ends with the piece that the card works on.
+    ///
+    /// Returns whether it will tell its file how it ended, which it does only if that is `wanted`.
+    pub(crate) fn withdraw_direct(&self, channel: u16, lane: usize, wanted: bool) -> bool {
         let Some(slot) = self.slots.get(usize::from(channel)) else {
-            return;
+            return false;
         };
         let mut channel = slot.channel.lock();
         let queued = channel.lanes.withdraw_direct(lane);
         if let Some(running) = &mut channel.running {
             if running.transfer.direct && running.lane == Some(lane) {
-                running.lane = None;
+                running.last = true;
+                if !wanted {
+                    running.lane = None;
+                }
             }
         }
         drop(channel);
-        // Frees its buffer, perhaps, which may sleep.
-        drop(queued);
+        // Frees its buffer, perhaps, which may sleep, when this returns.
+        wanted && queued.is_none()
     }
 
     /// Called by the interrupt handler.
@@ -271,129 +269,5 @@ impl<'bound> Engine<'bound> {
             self.stats.spurious_interrupts.add(1);
         }
         IrqReturn::Handled
-    }
-
-    /// Starts what goes next, if the channel is free.
-    fn start_next(&self, slot: &Slot, channel: &mut Channel) {
-        while channel.running.is_none()
-            && channel.draining.is_none()
-            && !channel.stopped
-            && self.cut_off.load(Acquire) == 0
-        {
-            let Some((lane, mut transfer)) = channel.lanes.next() else {
-                return;
-            };
-            transfer.start_ns = now();
-            self.start_piece(slot, channel, Some(lane), transfer);
-        }
-    }
-
-    /// Gives the card the next piece of a transfer, or ends the transfer if that cannot be.
-    fn start_piece(
-        &self,
-        slot: &Slot,
-        channel: &mut Channel,
-        lane: Option<usize>,
-        transfer: KBox<Transfer>,
-    ) {
-        let Some(work) = &transfer.work else {
-            return self.finish(channel, lane, transfer, Err(EIO));
-        };
-        let piece = match self.prepare(channel.bounce.as_ref(), work, transfer.bytes) {
-            Ok(piece) => piece,
-            Err(error) => return self.finish(channel, lane, transfer, Err(error)),
-        };
-        let now = now();
-        let mut deadline = now.saturating_add(self.timeout_ns);
-        if work.timeout_ns != 0 {
-            deadline = deadline.min(transfer.start_ns.saturating_add(work.timeout_ns));
-        }
-        let descriptor = Descriptor {
-            direction: work.direction,
-            bus: piece.bus,
-            // Cannot wrap: the range was checked against the card's memory.
-            card_offset: work.card_offset + transfer.bytes,
-            length: piece.length,
-        };
-        if let Err(error) = self.hw.start(slot.index, &descriptor, true) {
-            return self.finish(channel, lane, transfer, Err(error));
-        }
-        self.stats.descriptors.add(1);
-        channel.running = Some(Running {
-            transfer,
-            lane,
-            piece,
-            deadline,
-        });
-        self.kick.watch(deadline);
-    }
-
-    /// Called when the card says that a channel's piece has ended.
-    fn ended(&self, slot: &Slot, channel: &mut Channel, failed: bool) {
-        if self.hw.state(slot.index) != State::Idle {
-            // Late news of a piece that was given up, or a card that has gone: `tick()` sees to it.
-            self.stats.spurious_interrupts.add(1);
-            return;
-        }
-        if channel.draining.is_some() {
-            return self.resume(slot, channel);
-        }
-        let Some(Running {
-            mut transfer,
-            lane,
-            piece,
-            ..
-        }) = channel.running.take()
-        else {
-            self.stats.spurious_interrupts.add(1);
-            return;
-        };
-        // What ended while the card was cut off did not move anything.
-        let failed = failed || self.cut_off.load(Acquire) != 0;
-        let result = match (&transfer.work, failed) {
-            (Some(work), false) => self
-                .retire(channel.bounce.as_ref(), work, transfer.bytes, piece)
-                .map(|()| (work.direction, transfer.bytes + piece.length == work.length)),
-            _ => Err(EIO),
-        };
-        match result {
-            Err(error) => self.finish(channel, lane, transfer, Err(error)),
-            Ok((direction, whole)) => {
-                transfer.bytes += piece.length;
-                match direction {
-                    Direction::ToCard => self.stats.bytes_to_card.add(piece.length),
-                    Direction::FromCard => self.stats.bytes_from_card.add(piece.length),
-                }
-                if whole {
-                    self.finish(channel, lane, transfer, Ok(()));
-                } else if channel.stopped {
-                    self.finish(channel, lane, transfer, Err(ENODEV));
-                } else {
-                    self.start_piece(slot, channel, lane, transfer);
-                }
-            }
-        }
-        self.start_next(slot, channel);
-    }
-
-    /// Ends a transfer.
-    fn finish(
-        &self,
-        channel: &mut Channel,
-        lane: Option<usize>,
-        mut transfer: KBox<Transfer>,
-        result: Result,
-    ) {
-        transfer.end_ns = now();
-        transfer.result = result.err().map_or(0, |error| error.to_errno());
-        match transfer.result {
-            0 => self.stats.completed.add(1),
-            _ => self.stats.failed.add(1),
-        }
-        // The card is done with the buffer.
-        if let Some(work) = transfer.work.take() {
-            work.buffer.put_atomic();
-        }
-        drop(channel.lanes.complete(lane, transfer));
     }
 }

@@ -8,6 +8,7 @@
 //! At close: what is queued is dropped, what the card works on keeps its buffer by itself; then the
 //! handles go, and with each the buffer that nobody else uses.
 
+mod buffers;
 mod ioctl;
 mod mmap;
 mod rw;
@@ -77,6 +78,7 @@ pub(crate) struct Bound<'a> {
 /// What a handle names.
 struct Entry {
     buffer: BufferRef,
+    /// Where `mmap` finds it, or 0 if it cannot be mapped.
     cookie: u64,
     /// Not yet told to the program: nobody may use it.
     published: bool,
@@ -117,9 +119,11 @@ impl OpenFile {
     fn insert(&self, buffer: BufferRef) -> Result<(u32, u64)> {
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let mut handles = self.handles.lock();
-        let (handle, cookie) = handles.choose(buffer.length).ok_or(ENOSPC)?;
+        let (handle, cookie) = handles.choose(&buffer).ok_or(ENOSPC)?;
         handles.last = handle;
-        handles.last_cookie = cookie + buffer.length;
+        if cookie != 0 {
+            handles.last_cookie = cookie + buffer.length;
+        }
         handles.count += 1;
         let entry = Entry {
             buffer,
@@ -163,15 +167,19 @@ impl OpenFile {
 }
 
 impl Handles {
-    /// Chooses a handle and a cookie for a buffer of `length` bytes.
-    fn choose(&self, length: u64) -> Option<(u32, u64)> {
+    /// Chooses a handle and a cookie for a buffer.
+    fn choose(&self, buffer: &BufferRef) -> Option<(u32, u64)> {
         if self.count >= MAX_BUFFERS {
             return None;
         }
         let handle = handles::next(self.last, |handle| self.tree.get(&handle).is_some())?;
-        let cookie = COOKIES.place(self.last_cookie, length, |start, end| {
+        if !buffer.mappable() {
+            return Some((handle, 0));
+        }
+        let cookie = COOKIES.place(self.last_cookie, buffer.length, |start, end| {
             self.tree
                 .values()
+                .filter(|entry| entry.cookie != 0)
                 .map(|entry| (entry.cookie, entry.cookie + entry.buffer.length))
                 .find(|&(from, to)| from < end && start < to)
                 .map(|(_, to)| to)
@@ -272,9 +280,12 @@ impl Operations for OpenFile {
 
     fn show_fdinfo(this: Pin<&Self>, dev: &Device<Self>, m: &SeqFile) {
         let handles = this.handles.lock();
-        let (mut bytes, mut segments) = (0u64, 0u64);
+        let (mut bytes, mut pinned, mut segments) = (0u64, 0u64, 0u64);
         for entry in handles.tree.values() {
             bytes += entry.buffer.length;
+            if entry.buffer.kind == uapi::USERDMA_BUF_USER {
+                pinned += entry.buffer.length;
+            }
             segments += entry.buffer.segments().len() as u64;
         }
         let count = handles.count;
@@ -282,6 +293,7 @@ impl Operations for OpenFile {
         seq_print!(m, "userdma-gone:\t{}\n", u32::from(dev.gone()));
         seq_print!(m, "userdma-buffers:\t{count}\n");
         seq_print!(m, "userdma-bytes:\t{bytes}\n");
+        seq_print!(m, "userdma-registered:\t{pinned}\n");
         seq_print!(m, "userdma-segments:\t{segments}\n");
         this.port
             .stats

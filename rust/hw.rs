@@ -26,6 +26,8 @@ pub(crate) struct Traits {
     pub(crate) card_size: u64,
     /// The most that one descriptor may move.
     pub(crate) max_descriptor: u64,
+    /// No descriptor may cross a multiple of this on the bus; a power of two, at least a page.
+    pub(crate) boundary: u64,
     /// Of bus address, card offset and length; a power of two.
     pub(crate) alignment: u64,
     /// Channels, each of which works on one descriptor at a time; at most 32.

@@ -7,7 +7,10 @@
 
 use kernel::{
     device,
-    dma::Coherent,
+    dma::{
+        Coherent,
+        DataDirection, //
+    },
     io::poll::read_poll_timeout,
     page::{
         PAGE_SHIFT,
@@ -22,7 +25,10 @@ use crate::{
     ext::{
         dma,
         folio::Memory,
-        sg::Mapping, //
+        sg::{
+            Mapping,
+            SyncBy, //
+        }, //
     },
     hw::{
         Card,
@@ -106,7 +112,16 @@ impl Beyond {
             dma::fill_folios(&memory, SENT)?;
             // SAFETY: Dropped before `memory` and in probe; the card is idle then, or both are
             // leaked.
-            let mapping = unsafe { Mapping::new(pdev.as_ref(), &memory, usize::MAX)? };
+            let mapping = unsafe {
+                Mapping::new(
+                    pdev.as_ref(),
+                    &memory,
+                    DataDirection::Bidirectional,
+                    SyncBy::Mapping,
+                    BLOCK,
+                    BLOCK,
+                )?
+            };
             if let Some(bus) = find_beyond(&mapping, old_mask)? {
                 return Ok(Some(Self {
                     mapping,

@@ -57,6 +57,16 @@ macro_rules! counters {
             pub(crate) fn for_each(&self, mut f: impl FnMut(&str, u64)) {
                 $(f(stringify!($field), self.$field.get());)*
             }
+
+            /// Counts a request of read() or write() by the way that its bytes have gone.
+            pub(crate) fn moved(&self, pinned: u64, copied: u64) {
+                match pinned {
+                    0 => self.copied_requests.add(1),
+                    _ => self.direct_requests.add(1),
+                }
+                self.direct_bytes.add(pinned);
+                self.copied_bytes.add(copied);
+            }
         }
     };
 }
@@ -98,6 +108,14 @@ counters! {
         reads,
         /// Calls of write().
         writes,
+        /// Calls of either for which the program's own pages were moved.
+        direct_requests,
+        /// Calls of either whose data were copied.
+        copied_requests,
+        /// Bytes moved from and to the program's own pages.
+        direct_bytes,
+        /// Bytes copied for read() and write().
+        copied_bytes,
     }
 }
 
@@ -114,6 +132,14 @@ counters! {
         bytes_to_card,
         /// Bytes moved from the card.
         bytes_from_card,
+        /// Calls of read() and write() for which the program's own pages were moved.
+        direct_requests,
+        /// Calls of either whose data were copied.
+        copied_requests,
+        /// Bytes moved from and to the program's own pages.
+        direct_bytes,
+        /// Bytes copied for read() and write().
+        copied_bytes,
     }
 }
 

@@ -43,8 +43,9 @@ use kernel::{
 struct Module {
     #[pin]
     driver: kernel::driver::Registration<pci::Adapter<driver::Driver>>,
-    // Behind the driver: cards have their files in it.
+    // Behind the driver: cards have their files in it, buffers give back what they have locked.
     _debugfs: stats::Root,
+    _locked: ext::locked::Queue,
 }
 
 impl kernel::InPlaceModule for Module {
@@ -54,6 +55,8 @@ impl kernel::InPlaceModule for Module {
         try_pin_init!(Self {
             // SAFETY: As above.
             _debugfs: unsafe { stats::Root::new() },
+            // SAFETY: As above.
+            _locked: unsafe { ext::locked::Queue::new()? },
             driver <- kernel::driver::Registration::new(
                 <Self as kernel::ModuleMetadata>::NAME,
                 module,
@@ -84,6 +87,10 @@ module! {
         limit_total_mib: u64 {
             default: 0,
             description: "MiB of buffers all may hold (0: a quarter of the memory)",
+        },
+        direct_min_bytes: u64 {
+            default: 0,
+            description: "bytes from which on read() and write() move the program's own pages (0: 16384)",
         },
         timeout_ms: u32 {
             default: 0,

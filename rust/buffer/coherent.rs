@@ -74,7 +74,7 @@ pub(crate) fn alloc(
         store: Store::Coherent,
         window: Some(dma::Frames::of(&memory)),
         hold: Hold::Coherent { _memory: memory },
-        charge,
+        charge: Some(charge),
         mappable: true,
     })
 }

@@ -3,7 +3,7 @@
 //! Huge buffers: 2 MiB pages, ordinary memory to the program, few segments to the card.
 
 use kernel::{
-    device,
+    dma::DataDirection,
     page::PAGE_SHIFT,
     prelude::*,
     sync::Arc, //
@@ -11,22 +11,19 @@ use kernel::{
 
 use super::{
     registry::{
-        Hold,
         New,
         Registry, //
     },
+    streaming::Reach,
     BufferRef,
     Store, //
 };
 use crate::{
     ext::{
-        errno::eaddrnotavail,
         folio::Memory,
-        sg::Mapping,
         system, //
     },
     limits::Charge,
-    pure::split::Segment,
     uapi, //
 };
 
@@ -64,24 +61,20 @@ impl Request {
 
 /// Makes a buffer of `memory`. Called with the guard held.
 ///
-/// With `bounce` the card cannot reach all memory and no IOMMU helps: no mapping is tried then,
-/// since swiotlb could not hold it and would say so with a warning.
-///
 /// # Errors
 ///
 /// [`ENOMEM`], or EADDRNOTAVAIL if the card cannot reach it.
 pub(crate) fn alloc(
     registry: &Arc<Registry>,
-    dev: &device::Device<device::Bound>,
+    reach: Reach<'_>,
     memory: Memory,
-    bounce: bool,
     charge: Charge,
 ) -> Result<BufferRef> {
     let mut state = uapi::USERDMA_BUF_PINNABLE;
     if memory.page_size() < HUGE_PAGE {
         state |= uapi::USERDMA_BUF_FELL_BACK;
     }
-    make(registry, dev, memory, bounce, charge, state, true)
+    make(registry, reach, memory, charge, state, true)
 }
 
 /// Makes a small buffer for read() and write(), which no program sees. Called with the guard held.
@@ -91,9 +84,8 @@ pub(crate) fn alloc(
 /// [`ENOMEM`], or EADDRNOTAVAIL if the card cannot reach it.
 pub(crate) fn alloc_chunk(
     registry: &Arc<Registry>,
-    dev: &device::Device<device::Bound>,
+    reach: Reach<'_>,
     length: u64,
-    bounce: bool,
     charge: Charge,
 ) -> Result<BufferRef> {
     let pages = length >> PAGE_SHIFT;
@@ -104,45 +96,23 @@ pub(crate) fn alloc_chunk(
         None,
         || Ok(()),
     )?;
-    make(registry, dev, memory, bounce, charge, 0, false)
+    make(registry, reach, memory, charge, 0, false)
 }
 
 fn make(
     registry: &Arc<Registry>,
-    dev: &device::Device<device::Bound>,
+    reach: Reach<'_>,
     memory: Memory,
-    bounce: bool,
     charge: Charge,
     mut state: u32,
     mappable: bool,
 ) -> Result<BufferRef> {
-    let mut segments = KVVec::new();
-    let hold = if bounce {
+    if reach.bounce {
         state |= uapi::USERDMA_BUF_BOUNCED;
-        Hold::Bounced
-    } else {
-        // SAFETY: The registry drops the mapping at unbind at the latest, and before the memory:
-        // `New` and `Entry` have them in this order. A transfer that uses it has a `BufferRef`.
-        let mapping = unsafe { Mapping::new(dev, &memory, usize::MAX) };
-        // Whatever else the DMA API says means that the card cannot reach the memory.
-        let mapping = mapping.map_err(|error| match error {
-            error if error == ENOMEM => error,
-            _ => eaddrnotavail(),
-        })?;
-        let mut offset = 0;
-        mapping.for_each_segment(|bus, length| {
-            let segment = Segment {
-                offset,
-                bus,
-                length,
-            };
-            segments.push(segment, GFP_KERNEL | __GFP_NOWARN)?;
-            offset += length;
-            Ok(())
-        })?;
-        Hold::Mapped { _mapping: mapping }
-    };
+    }
+    let (hold, segments) = reach.map(&memory, DataDirection::Bidirectional)?;
     registry.add(New {
+        hold,
         kind: uapi::USERDMA_BUF_HUGE,
         state,
         length: memory.len(),
@@ -151,8 +121,7 @@ fn make(
         segments,
         store: Store::Memory(memory),
         window: None,
-        hold,
-        charge,
+        charge: Some(charge),
         mappable,
     })
 }

@@ -87,7 +87,7 @@ pub(super) struct New {
     pub(super) segments: KVVec<Segment>,
     pub(super) store: Store,
     pub(super) window: Option<Frames>,
-    pub(super) charge: Charge,
+    pub(super) charge: Option<Charge>,
     pub(super) mappable: bool,
 }
 
@@ -210,11 +210,13 @@ impl Registry {
     pub(crate) fn close(&self) {
         let mut entries = self.entries.lock();
         entries.closed = true;
-        let tree = core::mem::replace(&mut entries.tree, RBTree::new());
+        let mut tree = core::mem::replace(&mut entries.tree, RBTree::new());
+        // Whoever removes a buffer by itself has ended, or finds it gone. Memory of programs is given
+        // back below, which may wait for a lock of theirs.
+        drop(entries);
         for entry in tree.values() {
             entry.buffer.revoke();
         }
-        let mut tree = tree;
         while let Some(cursor) = tree.cursor_front_mut() {
             let entry = cursor.remove_current().1.to_key_value().1;
             self.forget(&entry.buffer);

@@ -30,10 +30,12 @@ impl Engine<'_> {
         work: &Work,
         done: u64,
     ) -> Result<Piece> {
-        let max = self.hw.traits().max_descriptor;
+        let traits = self.hw.traits();
+        let max = traits.max_descriptor.min(traits.boundary);
         let (offset, rest) = (work.offset + done, work.length - done);
         let (Some(memory), true) = (work.buffer.memory(), work.buffer.bounced()) else {
-            let piece = split::first(work.buffer.segments(), offset, rest, max).ok_or(EIO)?;
+            let segments = work.buffer.segments();
+            let piece = split::first(segments, offset, rest, max, traits.boundary).ok_or(EIO)?;
             if work.buffer.memory().is_some() {
                 // CAST: At most `max_descriptor`.
                 let (bus, length) = (piece.bus, piece.length as usize);

@@ -17,7 +17,7 @@ use kernel::{
 };
 
 use super::{
-    folio::Memory,
+    scatter::Scatter,
     shim, //
 };
 
@@ -57,6 +57,13 @@ pub(crate) fn maps_as_memory(dev: &device::Device<device::Bound>) -> bool {
     unsafe { shim::userdma_dev_is_coherent(raw(dev)) }
 }
 
+/// Lets no segment of the device cross a multiple of `boundary`, a power of two.
+pub(crate) fn set_boundary(dev: &device::Device<device::Bound>, boundary: u64) {
+    // CAST: Bus addresses have as many bits as an `unsigned long` on 64-bit machines.
+    // SAFETY: The device is bound, hence valid; only its parameters change.
+    unsafe { shim::userdma_set_seg_boundary(raw(dev), (boundary - 1) as c_ulong) };
+}
+
 /// Lets the device see what the CPU wrote to `length` mapped bytes at `bus`.
 ///
 /// May be called in any context. `bus` must lie in a live streaming mapping; the DMA API ignores
@@ -90,7 +97,7 @@ pub(crate) fn sync_for_cpu(
 ///
 /// [`ERANGE`] if either is shorter.
 pub(crate) fn copy_out(
-    memory: &Memory,
+    memory: &Scatter,
     offset: u64,
     length: usize,
     bounce: &Coherent<[u8]>,
@@ -99,11 +106,11 @@ pub(crate) fn copy_out(
         return Err(ERANGE);
     }
     let mut to: *mut u8 = bounce.as_mut_ptr().cast();
-    memory.for_each_part(offset, length, |part, bytes| {
-        // SAFETY: `part` is valid for `bytes` bytes, which together are `length`, and so is `to`
+    memory.for_each_piece(offset, length, |piece, bytes| {
+        // SAFETY: `piece` is valid for `bytes` bytes, which together are `length`, and so is `to`
         // by the check above. Both may be written by others at the same time (a program, the
         // card): no reference to either exists, and any value of a byte is valid.
-        unsafe { core::ptr::copy_nonoverlapping(part.cast_const(), to, bytes) };
+        unsafe { core::ptr::copy_nonoverlapping(piece.cast_const(), to, bytes) };
         // SAFETY: In bounds or one past the end, as above.
         to = unsafe { to.add(bytes) };
         true
@@ -116,7 +123,7 @@ pub(crate) fn copy_out(
 ///
 /// [`ERANGE`] if either is shorter.
 pub(crate) fn copy_in(
-    memory: &Memory,
+    memory: &Scatter,
     offset: u64,
     length: usize,
     bounce: &Coherent<[u8]>,
@@ -125,9 +132,9 @@ pub(crate) fn copy_in(
         return Err(ERANGE);
     }
     let mut from: *const u8 = bounce.as_ptr().cast();
-    memory.for_each_part(offset, length, |part, bytes| {
+    memory.for_each_piece(offset, length, |piece, bytes| {
         // SAFETY: As in `copy_out()`, the other way round.
-        unsafe { core::ptr::copy_nonoverlapping(from, part, bytes) };
+        unsafe { core::ptr::copy_nonoverlapping(from, piece, bytes) };
         // SAFETY: In bounds or one past the end, as above.
         from = unsafe { from.add(bytes) };
         true
@@ -135,12 +142,12 @@ pub(crate) fn copy_in(
 }
 
 /// Writes a pattern to the first page of each folio of `memory`: each byte is `seed` plus its offset.
-pub(crate) fn fill_folios(memory: &Memory, seed: u8) -> Result {
-    memory.for_each_part(0, usize::try_from(memory.len())?, |part, bytes| {
+pub(crate) fn fill_folios(memory: &Scatter, seed: u8) -> Result {
+    memory.for_each_piece(0, usize::try_from(memory.len())?, |piece, bytes| {
         for offset in 0..bytes.min(PAGE_SIZE) {
             // CAST: The pattern repeats after 256 bytes.
             // SAFETY: In bounds.
-            unsafe { part.add(offset).write(seed.wrapping_add(offset as u8)) };
+            unsafe { piece.add(offset).write(seed.wrapping_add(offset as u8)) };
         }
         true
     })

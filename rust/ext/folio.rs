@@ -2,14 +2,13 @@
 
 //! Memory in folios: large physically contiguous pages that user space can map.
 
-use core::ptr::NonNull;
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
-    iov::{
-        IovIterDest,
-        IovIterSource, //
-    },
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
@@ -17,17 +16,17 @@ use kernel::{
     prelude::*, //
 };
 
-use super::shim;
+use super::{
+    scatter::Scatter,
+    shim, //
+};
 
 /// One reference to a folio.
 ///
 /// # Invariants
 ///
-/// `ptr` is a folio of `1 << order` pages, of which we own a reference.
-pub(crate) struct Folio {
-    ptr: NonNull<bindings::folio>,
-    order: u32,
-}
+/// `0` is a folio of which we own a reference.
+struct Folio(NonNull<bindings::folio>);
 
 // SAFETY: A folio reference belongs to no thread.
 unsafe impl Send for Folio {}
@@ -42,66 +41,66 @@ impl Folio {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn alloc(order: u32, node: Option<u32>) -> Result<Self> {
+    fn alloc(order: u32, node: Option<u32>) -> Result<Self> {
         let nid = node.map_or(Ok(-1), c_int::try_from)?;
         // SAFETY: Any order and node are fine for the shim; a node was checked to exist.
         let ptr = unsafe { shim::userdma_folio_alloc(order, nid, node.is_some()) };
         // INVARIANT: A new folio comes with one reference.
-        NonNull::new(ptr)
-            .map(|ptr| Self { ptr, order })
-            .ok_or(ENOMEM)
+        NonNull::new(ptr).map(Self).ok_or(ENOMEM)
     }
 
-    /// Returns the size in bytes.
-    pub(crate) fn len(&self) -> usize {
-        PAGE_SIZE << self.order
-    }
-
-    /// Returns the number of the first page frame.
-    fn frame(&self) -> usize {
-        // SAFETY: The folio is live.
-        unsafe { shim::userdma_folio_pfn(self.ptr.as_ptr()) }
+    /// Takes over a reference to the folio that `page` is in.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the reference and gives it away.
+    unsafe fn from_page(page: *mut bindings::page) -> Self {
+        // SAFETY: The page is live, since the caller owns a reference.
+        let ptr = unsafe { shim::userdma_page_folio(page) };
+        // INVARIANT: As promised.
+        // SAFETY: A live page is in a folio.
+        Self(unsafe { NonNull::new_unchecked(ptr) })
     }
 
     /// Returns the first page.
     fn first_page(&self) -> *mut bindings::page {
         // SAFETY: The folio is live and has a page 0.
-        unsafe { shim::userdma_folio_page(self.ptr.as_ptr(), 0) }
+        unsafe { shim::userdma_folio_page(self.0.as_ptr(), 0) }
     }
 
     /// Takes another reference.
     fn get(&self) -> Self {
         // SAFETY: The folio is live.
-        unsafe { shim::userdma_folio_get(self.ptr.as_ptr()) };
+        unsafe { shim::userdma_folio_get(self.0.as_ptr()) };
         // INVARIANT: The reference was just taken.
-        Self {
-            ptr: self.ptr,
-            order: self.order,
-        }
+        Self(self.0)
+    }
+
+    /// Returns the folio that `page` is in, without a reference of its own.
+    ///
+    /// # Safety
+    ///
+    /// Somebody must own a reference for as long as what this returns is used.
+    unsafe fn borrow(page: *mut bindings::page) -> core::mem::ManuallyDrop<Self> {
+        // SAFETY: Never dropped, hence the reference is not given away.
+        core::mem::ManuallyDrop::new(unsafe { Self::from_page(page) })
     }
 }
 
 impl Drop for Folio {
     fn drop(&mut self) {
         // SAFETY: We own a reference.
-        unsafe { shim::userdma_folio_put(self.ptr.as_ptr()) };
+        unsafe { shim::userdma_folio_put(self.0.as_ptr()) };
     }
 }
 
-/// A folio and its place in a [`Memory`].
-struct Part {
-    offset: u64,
-    folio: Folio,
-}
-
-/// A run of memory made of folios.
+/// A run of memory made of folios of our own.
 ///
 /// # Invariants
 ///
-/// `parts` is sorted by offset, starts at 0, has no gaps and `length` bytes in all.
+/// Each part of `scatter` is a folio of which we own one reference.
 pub(crate) struct Memory {
-    parts: KVVec<Part>,
-    length: u64,
+    scatter: Scatter,
     smallest: u32,
 }
 
@@ -121,14 +120,15 @@ impl Memory {
         node: Option<u32>,
         stop: impl Fn() -> Result,
     ) -> Result<Self> {
+        // CAST: Memory has fewer folios than an address has values.
+        let folios = (length >> (PAGE_SHIFT as u32 + order)) as usize;
         let mut this = Self {
-            parts: KVVec::new(),
-            length: 0,
+            scatter: Scatter::with_capacity(folios)?,
             smallest: order,
         };
-        while this.length < length {
+        while this.len() < length {
             stop()?;
-            let rest = length - this.length;
+            let rest = length - this.len();
             let fits = |order: u32| (PAGE_SIZE as u64) << order <= rest;
             let mut order = this.smallest;
             while order > 0 && !fits(order) {
@@ -144,25 +144,18 @@ impl Memory {
                 }
             };
             this.smallest = this.smallest.min(order);
-            let offset = this.length;
             // The memory manager maps a folio by a huge entry only if it ends inside the file, which
             // it sees by the folio's index: the last user has left something there.
             // CAST: Memory has fewer pages than an address has values.
-            let index = (offset >> PAGE_SHIFT) as c_ulong;
+            let index = (this.len() >> PAGE_SHIFT) as c_ulong;
             // SAFETY: The folio is live, and nobody else knows it yet.
-            unsafe { shim::userdma_folio_set_index(folio.ptr.as_ptr(), index) };
-            let bytes = folio.len() as u64;
-            this.parts
-                .push(Part { offset, folio }, GFP_KERNEL | __GFP_NOWARN)?;
-            // INVARIANT: The new part begins where the others ended.
-            this.length += bytes;
+            unsafe { shim::userdma_folio_set_index(folio.0.as_ptr(), index) };
+            let bytes = (PAGE_SIZE as u64) << order;
+            this.scatter.push(folio.first_page(), 0, bytes, 1)?;
+            // INVARIANT: The reference is the part's now.
+            core::mem::forget(folio);
         }
         Ok(this)
-    }
-
-    /// Returns the size in bytes.
-    pub(crate) fn len(&self) -> u64 {
-        self.length
     }
 
     /// Returns the size of the smallest folio in bytes.
@@ -172,117 +165,22 @@ impl Memory {
 
     /// Returns the NUMA node of the first folio.
     pub(crate) fn node(&self) -> Option<u32> {
-        let part = self.parts.first()?;
+        let part = self.scatter.parts().first()?;
+        // SAFETY: We own a reference.
+        let folio = unsafe { Folio::borrow(part.page) };
         // SAFETY: The folio is live.
-        u32::try_from(unsafe { shim::userdma_folio_nid(part.folio.ptr.as_ptr()) }).ok()
-    }
-
-    /// Returns the first page and the length of each run of folios that are physically adjacent
-    /// and together at most `max` bytes long.
-    pub(super) fn runs(
-        &self,
-        max: usize,
-    ) -> impl Iterator<Item = (*mut bindings::page, usize)> + '_ {
-        let mut parts = self.parts.iter().peekable();
-        core::iter::from_fn(move || {
-            let first = &parts.next()?.folio;
-            let mut length = first.len();
-            while let Some(next) = parts.peek() {
-                let behind = first.frame() + (length >> PAGE_SHIFT);
-                if next.folio.frame() != behind || length + next.folio.len() > max {
-                    break;
-                }
-                length += next.folio.len();
-                parts.next();
-            }
-            Some((first.first_page(), length))
-        })
-    }
-
-    fn find(&self, offset: u64) -> Option<&Part> {
-        let index = self.parts.partition_point(|part| part.offset <= offset);
-        let part = self.parts.get(index.checked_sub(1)?)?;
-        (offset < self.length).then_some(part)
-    }
-
-    /// Calls `f` with the address and length of each contiguous piece of `length` bytes at
-    /// `offset`, as long as it returns `true`.
-    ///
-    /// # Errors
-    ///
-    /// [`ERANGE`] if there are fewer; `f` has not been called then.
-    pub(super) fn for_each_part(
-        &self,
-        offset: u64,
-        length: usize,
-        mut f: impl FnMut(*mut u8, usize) -> bool,
-    ) -> Result {
-        if offset
-            .checked_add(length as u64)
-            .is_none_or(|end| end > self.length)
-        {
-            return Err(ERANGE);
-        }
-        let (mut offset, mut rest) = (offset, length);
-        while rest > 0 {
-            let part = self.find(offset).ok_or(ERANGE)?;
-            // CAST: Below the length of a folio.
-            let inside = (offset - part.offset) as usize;
-            let bytes = rest.min(part.folio.len() - inside);
-            // SAFETY: The folio is live; 64-bit kernels have no high memory.
-            let address = unsafe { shim::userdma_folio_address(part.folio.ptr.as_ptr()) };
-            if !f(address.cast::<u8>().wrapping_add(inside), bytes) {
-                break;
-            }
-            offset += bytes as u64;
-            rest -= bytes;
-        }
-        Ok(())
-    }
-
-    /// Copies up to `length` bytes from the start to `iter`; returns how many it took.
-    ///
-    /// May sleep: touches user memory. Nobody else may use the memory meanwhile, else what is
-    /// copied is undefined, not unsound.
-    pub(crate) fn copy_to_iter(&self, length: usize, iter: &mut IovIterDest<'_>) -> Result<usize> {
-        let mut copied = 0;
-        let iter = iter.as_raw();
-        self.for_each_part(0, length, |part, bytes| {
-            // SAFETY: `part` is valid for `bytes` bytes and `iter` is a valid iterator.
-            let part = unsafe { bindings::_copy_to_iter(part.cast_const().cast(), bytes, iter) };
-            copied += part;
-            part == bytes
-        })?;
-        Ok(copied)
-    }
-
-    /// Copies up to `length` bytes from `iter` to the start; returns how many it gave.
-    ///
-    /// May sleep: touches user memory. See [`Memory::copy_to_iter`].
-    pub(crate) fn copy_from_iter(
-        &self,
-        length: usize,
-        iter: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
-        let mut copied = 0;
-        let iter = iter.as_raw();
-        self.for_each_part(0, length, |part, bytes| {
-            // SAFETY: `part` is valid for `bytes` bytes and `iter` is a valid iterator.
-            let part = unsafe { bindings::_copy_from_iter(part.cast(), bytes, iter) };
-            copied += part;
-            part == bytes
-        })?;
-        Ok(copied)
+        u32::try_from(unsafe { shim::userdma_folio_nid(folio.0.as_ptr()) }).ok()
     }
 
     /// Waits until no page fault that began before holds a folio locked. May sleep.
     pub(crate) fn flush_faults(&self) {
-        for part in &self.parts {
-            let folio = part.folio.ptr.as_ptr();
+        for part in self.scatter.parts() {
+            // SAFETY: We own a reference.
+            let folio = unsafe { Folio::borrow(part.page) };
             // SAFETY: The folio is live.
-            unsafe { shim::userdma_folio_lock(folio) };
+            unsafe { shim::userdma_folio_lock(folio.0.as_ptr()) };
             // SAFETY: We hold its lock.
-            unsafe { shim::userdma_folio_unlock(folio) };
+            unsafe { shim::userdma_folio_unlock(folio.0.as_ptr()) };
         }
     }
 
@@ -290,14 +188,31 @@ impl Memory {
     ///
     /// May sleep.
     pub(super) fn lock_page(&self, offset: u64) -> Option<LockedPage> {
-        let part = self.find(offset)?;
-        let folio = part.folio.get();
+        let part = self.scatter.find(offset)?;
+        // CAST: A number of pages that exist: `find()` found the offset in this part.
+        let page = part.page_at(((offset - part.offset) >> PAGE_SHIFT) as usize);
+        // SAFETY: We own a reference.
+        let folio = unsafe { Folio::borrow(page) }.get();
         // SAFETY: The folio is live.
-        unsafe { shim::userdma_folio_lock(folio.ptr.as_ptr()) };
-        let n = (offset - part.offset) >> PAGE_SHIFT;
-        // SAFETY: `n` is below the folio's number of pages, since `find()` found it there.
-        let page = unsafe { shim::userdma_folio_page(folio.ptr.as_ptr(), n as c_ulong) };
+        unsafe { shim::userdma_folio_lock(folio.0.as_ptr()) };
         Some(LockedPage { folio, page })
+    }
+}
+
+impl Deref for Memory {
+    type Target = Scatter;
+
+    fn deref(&self) -> &Scatter {
+        &self.scatter
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        for part in self.scatter.parts() {
+            // SAFETY: By the type invariants the reference is ours, and it is given back once.
+            drop(unsafe { Folio::from_page(part.page) });
+        }
     }
 }
 
@@ -319,6 +234,6 @@ impl LockedPage {
 impl Drop for LockedPage {
     fn drop(&mut self) {
         // SAFETY: `lock_page()` took the lock, and `into_raw()` was not called.
-        unsafe { shim::userdma_folio_unlock(self.folio.ptr.as_ptr()) };
+        unsafe { shim::userdma_folio_unlock(self.folio.0.as_ptr()) };
     }
 }

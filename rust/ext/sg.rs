@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Streaming DMA mappings of folios.
+//! Streaming DMA mappings of scattered memory.
 //!
 //! C headers: [`include/linux/scatterlist.h`](srctree/include/linux/scatterlist.h),
 //! [`include/linux/dma-mapping.h`](srctree/include/linux/dma-mapping.h)
@@ -20,12 +20,12 @@ use kernel::{
 
 use super::{
     dma,
-    folio::Memory,
+    scatter::Scatter,
     shim, //
 };
 
 /// The most bytes that one entry of a table may have: its length is an `unsigned int`.
-const MAX_ENTRY: usize = 1 << 31;
+const MAX_ENTRY: u64 = 1 << 31;
 
 /// A scatter-gather table that is not mapped yet; freed on drop.
 struct Table(Pin<KBox<Opaque<bindings::sg_table>>>);
@@ -49,7 +49,16 @@ impl Drop for Table {
     }
 }
 
-/// A streaming DMA mapping of a [`Memory`], in both directions; undone on drop.
+/// Who keeps what the CPU and the device see in step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SyncBy {
+    /// Making and undoing the mapping, for all of it.
+    Mapping,
+    /// The owner, for what is moved: making the mapping costs nothing for the rest.
+    Owner,
+}
+
+/// A streaming DMA mapping of a [`Scatter`]; undone on drop.
 ///
 /// # Invariants
 ///
@@ -58,6 +67,8 @@ impl Drop for Table {
 pub(crate) struct Mapping {
     table: Table,
     dev: ARef<device::Device>,
+    direction: DataDirection,
+    attrs: c_ulong,
 }
 
 // SAFETY: A mapping belongs to no thread.
@@ -68,7 +79,8 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps all of `memory` for `dev`.
     ///
-    /// `max_segment` is the most bytes that the device takes as one segment. May sleep.
+    /// No segment is longer than `max_segment` or crosses a multiple of `boundary`, which are powers of
+    /// two and at least a page. May sleep.
     ///
     /// # Safety
     ///
@@ -80,36 +92,47 @@ impl Mapping {
     /// [`ENOMEM`], or [`EIO`] if the device cannot reach the memory.
     pub(crate) unsafe fn new(
         dev: &device::Device<device::Bound>,
-        memory: &Memory,
-        max_segment: usize,
+        memory: &Scatter,
+        direction: DataDirection,
+        sync: SyncBy,
+        max_segment: u64,
+        boundary: u64,
     ) -> Result<Self> {
+        let mut attrs = bindings::DMA_ATTR_NO_WARN;
+        if sync == SyncBy::Owner {
+            attrs |= bindings::DMA_ATTR_SKIP_CPU_SYNC;
+        }
+        let attrs = attrs as c_ulong;
         let max = max_segment.min(MAX_ENTRY);
-        let entries = u32::try_from(memory.runs(max).count())?;
+        let entries = u32::try_from(memory.runs(max, boundary).count())?;
         let table = Table::new(entries)?;
         // SAFETY: The table has `entries` entries from here on.
         let mut sg = unsafe { (*table.0.get()).sgl };
-        for (page, length) in memory.runs(max) {
-            // CAST: At most `MAX_ENTRY`.
+        for (page, inside, length) in memory.runs(max, boundary) {
+            // CAST: At most `MAX_ENTRY`, and below the size of a page.
             // SAFETY: `sg` is an entry of the table, since there are as many as runs.
-            unsafe { shim::userdma_sg_set_page(sg, page, length as c_uint) };
+            unsafe { shim::userdma_sg_set_page(sg, page, length as c_uint, inside as c_uint) };
             // SAFETY: As above; null behind the last.
             sg = unsafe { bindings::sg_next(sg) };
         }
         // SAFETY: The device is bound and the table is filled.
         to_result(unsafe {
-            bindings::dma_map_sgtable(
-                dma::raw(dev),
-                table.0.get(),
-                DataDirection::Bidirectional.into(),
-                bindings::DMA_ATTR_NO_WARN as c_ulong,
-            )
+            bindings::dma_map_sgtable(dma::raw(dev), table.0.get(), direction.into(), attrs)
         })?;
         // INVARIANT: Just mapped; the rest is promised by the caller.
         let dev: &device::Device = dev;
         Ok(Self {
             table,
             dev: dev.into(),
+            direction,
+            attrs,
         })
+    }
+
+    /// Returns how many segments there are.
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: The table is mapped.
+        unsafe { (*self.table.0.get()).nents as usize }
     }
 
     /// Calls `f` with the bus address and the length of each segment.
@@ -135,8 +158,8 @@ impl Drop for Mapping {
             bindings::dma_unmap_sgtable(
                 core::ptr::from_ref(dev).cast_mut().cast(),
                 self.table.0.get(),
-                DataDirection::Bidirectional.into(),
-                0,
+                self.direction.into(),
+                self.attrs,
             )
         };
     }

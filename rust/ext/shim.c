@@ -9,12 +9,15 @@
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/fs.h>
+#include <linux/hugetlb.h>
 #include <linux/io.h>
 #include <linux/iommu-dma.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/scatterlist.h>
+#include <linux/shmem_fs.h>
 #include <linux/sched/signal.h>
+#include <linux/uio.h>
 #include <linux/cc_platform.h>
 
 struct folio *userdma_folio_alloc(unsigned int order, int nid, bool only_there);
@@ -23,15 +26,14 @@ void userdma_folio_put(struct folio *folio);
 void userdma_folio_lock(struct folio *folio);
 void userdma_folio_unlock(struct folio *folio);
 struct page *userdma_folio_page(struct folio *folio, unsigned long n);
-void *userdma_folio_address(struct folio *folio);
-unsigned long userdma_folio_pfn(struct folio *folio);
 int userdma_folio_nid(struct folio *folio);
 void userdma_folio_set_index(struct folio *folio, unsigned long index);
 unsigned long userdma_virt_to_pfn(const void *addr);
 void userdma_set_file_size(struct file *file, loff_t size);
 struct file *userdma_anon_file(const char *name, const struct file_operations *fops);
 void userdma_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear);
-void userdma_sg_set_page(struct scatterlist *sg, struct page *page, unsigned int len);
+void userdma_sg_set_page(struct scatterlist *sg, struct page *page, unsigned int len,
+			 unsigned int offset);
 bool userdma_use_dma_iommu(struct device *dev);
 bool userdma_dev_is_coherent(struct device *dev);
 void userdma_dma_sync_for_device(struct device *dev, dma_addr_t addr, size_t len, int dir);
@@ -40,6 +42,21 @@ int userdma_dev_to_node(struct device *dev);
 unsigned long userdma_total_pages(void);
 unsigned int userdma_file_uid(struct file *file);
 bool userdma_fatal_signal_pending(void);
+struct folio *userdma_page_folio(struct page *page);
+void *userdma_page_address(struct page *page);
+phys_addr_t userdma_page_phys(struct page *page);
+int userdma_page_nid(struct page *page);
+bool userdma_page_hugetlb(struct page *page);
+size_t userdma_folio_size(struct page *page);
+size_t userdma_folio_rest(struct page *page);
+bool userdma_is_memfd(struct file *file);
+bool userdma_memfd_write_sealed(struct file *file);
+loff_t userdma_file_size(struct file *file);
+bool userdma_iter_user_backed(const struct iov_iter *iter);
+void userdma_mmap_write_lock(struct mm_struct *mm);
+int userdma_mmap_write_lock_killable(struct mm_struct *mm);
+void userdma_mmap_write_unlock(struct mm_struct *mm);
+void userdma_set_seg_boundary(struct device *dev, unsigned long mask);
 
 /* Zeroed, charged to the caller's memory cgroup, quiet, and no OOM kill. */
 struct folio *userdma_folio_alloc(unsigned int order, int nid, bool only_there)
@@ -75,16 +92,6 @@ struct page *userdma_folio_page(struct folio *folio, unsigned long n)
 	return folio_page(folio, n);
 }
 
-void *userdma_folio_address(struct folio *folio)
-{
-	return folio_address(folio);
-}
-
-unsigned long userdma_folio_pfn(struct folio *folio)
-{
-	return folio_pfn(folio);
-}
-
 int userdma_folio_nid(struct folio *folio)
 {
 	return folio_nid(folio);
@@ -115,9 +122,10 @@ void userdma_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t
 	vm_flags_mod(vma, set, clear);
 }
 
-void userdma_sg_set_page(struct scatterlist *sg, struct page *page, unsigned int len)
+void userdma_sg_set_page(struct scatterlist *sg, struct page *page, unsigned int len,
+			 unsigned int offset)
 {
-	sg_set_page(sg, page, len, 0);
+	sg_set_page(sg, page, len, offset);
 }
 
 bool userdma_use_dma_iommu(struct device *dev)
@@ -158,4 +166,91 @@ unsigned int userdma_file_uid(struct file *file)
 bool userdma_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+struct folio *userdma_page_folio(struct page *page)
+{
+	return page_folio(page);
+}
+
+void *userdma_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+phys_addr_t userdma_page_phys(struct page *page)
+{
+	return page_to_phys(page);
+}
+
+int userdma_page_nid(struct page *page)
+{
+	return page_to_nid(page);
+}
+
+bool userdma_page_hugetlb(struct page *page)
+{
+	return folio_test_hugetlb(page_folio(page));
+}
+
+size_t userdma_folio_size(struct page *page)
+{
+	return folio_size(page_folio(page));
+}
+
+/* Bytes from the start of @page to the end of its folio. */
+size_t userdma_folio_rest(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return folio_size(folio) - (folio_page_idx(folio, page) << PAGE_SHIFT);
+}
+
+bool userdma_is_memfd(struct file *file)
+{
+	return shmem_file(file) || is_file_hugepages(file);
+}
+
+bool userdma_memfd_write_sealed(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+	unsigned int seals = 0;
+
+	if (shmem_file(file))
+		seals = SHMEM_I(inode)->seals;
+#ifdef CONFIG_HUGETLBFS
+	else if (is_file_hugepages(file))
+		seals = HUGETLBFS_I(inode)->seals;
+#endif
+	return seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+}
+
+loff_t userdma_file_size(struct file *file)
+{
+	return i_size_read(file_inode(file));
+}
+
+bool userdma_iter_user_backed(const struct iov_iter *iter)
+{
+	return user_backed_iter(iter);
+}
+
+void userdma_mmap_write_lock(struct mm_struct *mm)
+{
+	mmap_write_lock(mm);
+}
+
+int userdma_mmap_write_lock_killable(struct mm_struct *mm)
+{
+	return mmap_write_lock_killable(mm);
+}
+
+void userdma_mmap_write_unlock(struct mm_struct *mm)
+{
+	mmap_write_unlock(mm);
+}
+
+void userdma_set_seg_boundary(struct device *dev, unsigned long mask)
+{
+	dma_set_seg_boundary(dev, mask);
 }

@@ -22,8 +22,6 @@ unsafe extern "C" {
         folio: *mut bindings::folio,
         n: c_ulong,
     ) -> *mut bindings::page;
-    pub(super) fn userdma_folio_address(folio: *mut bindings::folio) -> *mut c_void;
-    pub(super) fn userdma_folio_pfn(folio: *mut bindings::folio) -> c_ulong;
     pub(super) fn userdma_folio_nid(folio: *mut bindings::folio) -> c_int;
     pub(super) fn userdma_folio_set_index(folio: *mut bindings::folio, index: c_ulong);
     pub(super) fn userdma_virt_to_pfn(addr: *const c_void) -> c_ulong;
@@ -41,6 +39,7 @@ unsafe extern "C" {
         sg: *mut bindings::scatterlist,
         page: *mut bindings::page,
         len: c_uint,
+        offset: c_uint,
     );
     pub(super) fn userdma_use_dma_iommu(dev: *mut bindings::device) -> bool;
     pub(super) fn userdma_dev_is_coherent(dev: *mut bindings::device) -> bool;
@@ -60,4 +59,19 @@ unsafe extern "C" {
     pub(super) fn userdma_total_pages() -> c_ulong;
     pub(super) fn userdma_fatal_signal_pending() -> bool;
     pub(super) fn userdma_file_uid(file: *mut bindings::file) -> c_uint;
+    pub(super) fn userdma_page_folio(page: *mut bindings::page) -> *mut bindings::folio;
+    pub(super) fn userdma_page_address(page: *mut bindings::page) -> *mut c_void;
+    pub(super) fn userdma_page_phys(page: *mut bindings::page) -> bindings::phys_addr_t;
+    pub(super) fn userdma_page_nid(page: *mut bindings::page) -> c_int;
+    pub(super) fn userdma_page_hugetlb(page: *mut bindings::page) -> bool;
+    pub(super) fn userdma_folio_size(page: *mut bindings::page) -> usize;
+    pub(super) fn userdma_folio_rest(page: *mut bindings::page) -> usize;
+    pub(super) fn userdma_is_memfd(file: *mut bindings::file) -> bool;
+    pub(super) fn userdma_memfd_write_sealed(file: *mut bindings::file) -> bool;
+    pub(super) fn userdma_file_size(file: *mut bindings::file) -> bindings::loff_t;
+    pub(super) fn userdma_iter_user_backed(iter: *const bindings::iov_iter) -> bool;
+    pub(super) fn userdma_mmap_write_lock(mm: *mut bindings::mm_struct);
+    pub(super) fn userdma_mmap_write_lock_killable(mm: *mut bindings::mm_struct) -> c_int;
+    pub(super) fn userdma_mmap_write_unlock(mm: *mut bindings::mm_struct);
+    pub(super) fn userdma_set_seg_boundary(dev: *mut bindings::device, mask: c_ulong);
 }

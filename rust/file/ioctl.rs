@@ -9,10 +9,7 @@ use kernel::{
         file::flags::O_NONBLOCK,
         File, //
     },
-    page::{
-        PAGE_SHIFT,
-        PAGE_SIZE, //
-    },
+    page::PAGE_SHIFT,
     pci::IrqType,
     prelude::*, //
 };
@@ -23,23 +20,9 @@ use super::{
     MAX_BUFFERS, //
 };
 use crate::{
-    buffer::{
-        alloc_coherent,
-        alloc_huge,
-        HugeRequest,
-        HUGE_PAGE, //
-    },
     completion::DEPTH,
-    ext::{
-        chardev::Device,
-        errno::eaddrnotavail,
-        system, //
-    },
-    limits::{
-        limits,
-        Charge, //
-    },
-    pure::range,
+    ext::chardev::Device,
+    limits::limits,
     uapi::{
         self,
         Argument, //
@@ -96,6 +79,8 @@ impl OpenFile {
             uapi::USERDMA_IOCTL_BUF_FREE => self.buf_free(arg),
             uapi::USERDMA_IOCTL_SUBMIT => self.submit(dev, arg, nonblock),
             uapi::USERDMA_IOCTL_WAIT => self.wait(arg, nonblock),
+            uapi::USERDMA_IOCTL_BUF_REGISTER => self.buf_register(dev, arg),
+            uapi::USERDMA_IOCTL_BUF_SYNC => self.buf_sync(dev, arg),
             _ => Err(ENOTTY),
         }
         .map(|()| 0)
@@ -114,100 +99,9 @@ impl OpenFile {
         dev.with(|bound| fill_info(bound, &mut info))?;
         argument.write(&info)
     }
-
-    fn buf_alloc(&self, dev: &Device<Self>, arg: usize) -> Result {
-        let (argument, mut request) = Argument::read::<uapi::userdma_buf_alloc>(arg)?;
-        let huge = match request.kind {
-            uapi::USERDMA_BUF_COHERENT => false,
-            uapi::USERDMA_BUF_HUGE => true,
-            _ => return Err(EOPNOTSUPP),
-        };
-        // The DMA API chooses by itself where coherent memory lies, and in which pages.
-        let known =
-            uapi::USERDMA_ALLOC_NODE | uapi::USERDMA_ALLOC_FALLBACK | uapi::USERDMA_ALLOC_NO_BOUNCE;
-        check_flags(request.flags, if huge { known } else { 0 })?;
-        let has = |flag| request.flags & flag != 0;
-        let node = match has(uapi::USERDMA_ALLOC_NODE) {
-            true if system::node_exists(request.numa_node) => Some(request.numa_node),
-            false if request.numa_node == 0 => None,
-            _ => return Err(EINVAL),
-        };
-        let page_size = if huge { HUGE_PAGE } else { PAGE_SIZE as u64 };
-        require(request.page_size == 0 || (huge && request.page_size == HUGE_PAGE))?;
-        if request.length == 0 {
-            return Err(EINVAL);
-        }
-        // What wraps is more than any limit.
-        let length = range::round_up(request.length, page_size).ok_or(EDQUOT)?;
-        // Before anything is allocated: a bad pointer leaves nothing behind.
-        argument.check_writable(&request)?;
-
-        let charge = Charge::new(&self.account, length)?;
-        let buffer = if huge {
-            let bounce = dev.with(|bound| Ok(bound.card.engine.bounce))?;
-            if bounce && has(uapi::USERDMA_ALLOC_NO_BOUNCE) {
-                return Err(eaddrnotavail());
-            }
-            let memory = HugeRequest {
-                length,
-                fallback: has(uapi::USERDMA_ALLOC_FALLBACK),
-                node,
-            }
-            .memory()?;
-            dev.with(|bound| {
-                let card = bound.card;
-                alloc_huge(&card.buffers, card.pdev.as_ref(), memory, bounce, charge)
-            })?
-        } else {
-            dev.with(|bound| {
-                let card = bound.card;
-                alloc_coherent(&card.buffers, card.pdev.as_ref(), length, charge)
-            })?
-        };
-        request.out_segments = u32::try_from(buffer.segments().len())?;
-        request.out_length = buffer.length;
-        request.out_page_size = buffer.page_size;
-        let (handle, cookie) = self.insert(buffer)?;
-        request.out_handle = handle;
-        request.out_mmap_offset = cookie;
-        match argument.write(&request) {
-            Ok(()) => {
-                self.publish(handle);
-                Ok(())
-            }
-            Err(error) => {
-                let _ = self.remove(handle, true);
-                Err(error)
-            }
-        }
-    }
-
-    fn buf_info(&self, arg: usize) -> Result {
-        let (argument, mut info) = Argument::read::<uapi::userdma_buf_info>(arg)?;
-        check_flags(info.flags, 0)?;
-        self.with_buffer(info.handle, |buffer, cookie| {
-            info.out_kind = buffer.kind;
-            info.out_state = buffer.state;
-            // CAST: Fewer than pages of a buffer that fits in memory; checked when it was made.
-            info.out_segments = buffer.segments().len() as u32;
-            info.out_length = buffer.length;
-            info.out_page_size = buffer.page_size;
-            info.out_mmap_offset = cookie;
-            info.out_numa_node = node_or_none(buffer.node);
-            info.out_mappings = buffer.mappings();
-        })?;
-        argument.write(&info)
-    }
-
-    fn buf_free(&self, arg: usize) -> Result {
-        let (_, free) = Argument::read::<uapi::userdma_buf_free>(arg)?;
-        check_flags(free.flags, 0)?;
-        require(free.reserved == 0)?;
-        self.remove(free.handle, false)
-    }
 }
 
-fn node_or_none(node: Option<u32>) -> i32 {
+pub(super) fn node_or_none(node: Option<u32>) -> i32 {
     node.and_then(|node| i32::try_from(node).ok()).unwrap_or(-1)
 }
 
@@ -240,5 +134,6 @@ fn fill_info(bound: &Bound<'_>, info: &mut uapi::userdma_info) -> Result {
     info.out_page_shift = PAGE_SHIFT as u32;
     info.out_reserved = 0;
     info.out_timeout_ns = card.timeout_ns();
+    info.out_direct_min = card.direct_min();
     Ok(())
 }

@@ -41,7 +41,8 @@ impl OpenFile {
     fn buffer_at(&self, start: u64, end: u64) -> Option<(crate::buffer::BufferRef, u64)> {
         let handles = self.handles.lock();
         let entry = handles.tree.values().find(|entry| {
-            entry.published && entry.cookie <= start && end <= entry.cookie + entry.buffer.length
+            let mapped = entry.published && entry.cookie != 0;
+            mapped && entry.cookie <= start && end <= entry.cookie + entry.buffer.length
         })?;
         Some((entry.buffer.clone(), entry.cookie))
     }

@@ -1,47 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `read()` and `write()` on the card's memory, through a small buffer of the driver's.
+//! `read()` and `write()` on the card's memory: small ones are copied through a buffer of the driver's,
+//! for large ones the program's own pages are pinned, and the card moves them.
 //!
 //! As on a block device: a request that was accepted is waited for, O_NONBLOCK only refuses to
-//! queue behind another one of the same file. A signal ends the wait at once; what the card is
-//! working on then goes on in a buffer that nobody uses any more.
+//! queue behind another one of the same file. A signal withdraws what is queued. Where the data are
+//! copied it ends the wait at once: what the card is working on then goes on in a buffer that nobody
+//! uses any more. Where they are not, the piece that the card works on is waited for, which its time
+//! limit bounds: the program does what it likes with the memory when the call has returned.
+
+mod transfer;
 
 use kernel::{
     iov::{
         IovIterDest,
         IovIterSource, //
     },
-    page::PAGE_SIZE,
     prelude::*, //
 };
 
+use self::transfer::Call;
 use super::OpenFile;
 use crate::{
-    buffer::{
-        alloc_chunk,
-        BufferRef, //
-    },
     ext::{
         chardev::{
             Device,
             Position, //
         },
-        folio::Memory, //
+        pin::{
+            self,
+            Pinned, //
+        }, //
     },
     hw::Direction,
-    limits::Charge,
-    pure::range,
-    queue::{
-        Transfer,
-        Work, //
-    }, //
+    stats, //
 };
 
-/// The most that one transfer of a request moves, in bytes.
+/// The most that one transfer of a request moves through the driver's buffer, in bytes.
 const CHUNK: u64 = 64 << 10;
 
-/// read() and write() use the first channel.
-const CHANNEL: u16 = 0;
+/// The most that is pinned at once for a request, in bytes.
+const MOST_PINNED: u64 = 2 << 20;
+
+/// Programs' memory that is worse aligned is copied, in bytes.
+const LEAST_ALIGNMENT: u64 = 4;
 
 /// The file's place for read() and write(), given back on drop.
 struct Place<'a>(&'a OpenFile);
@@ -49,6 +51,81 @@ struct Place<'a>(&'a OpenFile);
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.port.release_direct();
+    }
+}
+
+/// What a request reads into or writes from.
+trait Iter {
+    /// Returns how many bytes are left.
+    fn left(&self) -> usize;
+
+    /// Returns the bits of all addresses and lengths.
+    fn alignment(&mut self) -> u64;
+
+    /// Moves up to `most` bytes between the program's own pages and the card. `None`, and nothing has
+    /// changed, if they cannot be pinned.
+    fn pinned(&mut self, call: &Call<'_>, offset: u64, most: u64) -> Option<(u64, Result)>;
+
+    /// Moves up to `most` bytes, at most [`CHUNK`], through the driver's buffer.
+    fn copied(&mut self, call: &Call<'_>, offset: u64, most: u64) -> (u64, Result);
+}
+
+impl Iter for IovIterDest<'_> {
+    fn left(&self) -> usize {
+        self.len()
+    }
+
+    fn alignment(&mut self) -> u64 {
+        pin::dest_alignment(self)
+    }
+
+    fn pinned(&mut self, call: &Call<'_>, offset: u64, most: u64) -> Option<(u64, Result)> {
+        let pinned = Pinned::dest(self, usize::try_from(most).ok()?).ok()?;
+        Some(call.move_pinned(Direction::FromCard, offset, pinned))
+    }
+
+    fn copied(&mut self, call: &Call<'_>, offset: u64, most: u64) -> (u64, Result) {
+        let (moved, result) = call.move_chunk(Direction::FromCard, offset, most);
+        if moved == 0 {
+            return (0, result);
+        }
+        // CAST: At most `CHUNK`.
+        match call.with_chunk(|memory| memory.copy_to_iter(moved as usize, self)) {
+            Ok(copied) if copied as u64 == moved => (moved, result),
+            Ok(copied) => (copied as u64, Err(EFAULT)),
+            Err(error) => (0, Err(error)),
+        }
+    }
+}
+
+impl Iter for IovIterSource<'_> {
+    fn left(&self) -> usize {
+        self.len()
+    }
+
+    fn alignment(&mut self) -> u64 {
+        pin::source_alignment(self)
+    }
+
+    fn pinned(&mut self, call: &Call<'_>, offset: u64, most: u64) -> Option<(u64, Result)> {
+        let pinned = Pinned::source(self, usize::try_from(most).ok()?).ok()?;
+        Some(call.move_pinned(Direction::ToCard, offset, pinned))
+    }
+
+    fn copied(&mut self, call: &Call<'_>, offset: u64, most: u64) -> (u64, Result) {
+        // CAST: At most `CHUNK`.
+        match call.with_chunk(|memory| memory.copy_from_iter(most as usize, self)) {
+            Ok(0) => (0, Err(EFAULT)),
+            Ok(copied) => {
+                let (moved, result) = call.move_chunk(Direction::ToCard, offset, copied as u64);
+                let whole = match copied as u64 == most {
+                    true => Ok(()),
+                    false => Err(EFAULT),
+                };
+                (moved, result.and(whole))
+            }
+            Err(error) => (0, Err(error)),
+        }
     }
 }
 
@@ -68,36 +145,7 @@ impl OpenFile {
         if to.is_empty() || at.offset >= self.card_size {
             return Ok(0);
         }
-        self.check_aligned(at, to.len())?;
-        let _place = self.take_place(at)?;
-        dev.with(|bound| {
-            bound.card.stats.reads.add(1);
-            Ok(())
-        })?;
-        let mut total = 0;
-        let result = loop {
-            let offset = at.offset + total as u64;
-            let length = (to.len() as u64).min(CHUNK).min(self.card_size - offset);
-            if length == 0 {
-                break Ok(());
-            }
-            let copied = self
-                .transfer(dev, Direction::FromCard, offset, length)
-                .and_then(|()| {
-                    // CAST: At most `CHUNK`.
-                    self.with_chunk(dev, |memory| memory.copy_to_iter(length as usize, to))
-                });
-            match copied {
-                Ok(copied) => {
-                    total += copied;
-                    if copied as u64 != length {
-                        break Err(EFAULT);
-                    }
-                }
-                Err(error) => break Err(error),
-            }
-        };
-        short(total, result)
+        self.request(dev, at, to, |stats| &stats.reads)
     }
 
     /// Writes to the card's memory. May sleep.
@@ -117,125 +165,68 @@ impl OpenFile {
         if at.offset >= self.card_size {
             return Err(ENOSPC);
         }
-        self.check_aligned(at, from.len())?;
-        let _place = self.take_place(at)?;
-        dev.with(|bound| {
-            bound.card.stats.writes.add(1);
-            Ok(())
-        })?;
-        let mut total = 0;
-        let result = loop {
-            let offset = at.offset + total as u64;
-            let length = (from.len() as u64).min(CHUNK).min(self.card_size - offset);
-            if length == 0 {
-                break Ok(());
-            }
-            // CAST: At most `CHUNK`.
-            let copied =
-                self.with_chunk(dev, |memory| memory.copy_from_iter(length as usize, from));
-            let copied = match copied {
-                Ok(0) => break Err(EFAULT),
-                Ok(copied) => copied as u64,
-                Err(error) => break Err(error),
-            };
-            if let Err(error) = self.transfer(dev, Direction::ToCard, offset, copied) {
-                break Err(error);
-            }
-            total += copied as usize;
-            if copied != length {
-                break Err(EFAULT);
-            }
-        };
-        short(total, result)
+        self.request(dev, at, from, |stats| &stats.writes)
     }
 
-    /// Refuses what the card cannot address. At the end of its memory a request is cut, as always.
-    fn check_aligned(&self, at: &Position, length: usize) -> Result {
-        match (at.offset | length as u64) & (self.alignment - 1) {
-            0 => Ok(()),
-            _ => Err(EINVAL),
-        }
-    }
-
-    fn take_place(&self, at: &Position) -> Result<Place<'_>> {
-        self.port.reserve_direct(at.nonblock)?;
-        Ok(Place(self))
-    }
-
-    /// Returns the file's chunk, made at first use. The caller holds the place.
-    fn chunk(&self, dev: &Device<Self>) -> Result<BufferRef> {
-        if let Some(chunk) = &*self.chunk.lock() {
-            return Ok(chunk.clone());
-        }
-        let length = self.card_size.min(CHUNK);
-        let length = range::round_up(length, PAGE_SIZE as u64).ok_or(EINVAL)?;
-        let charge = Charge::new(&self.account, length)?;
-        let chunk = dev.with(|bound| {
-            let card = bound.card;
-            alloc_chunk(
-                &card.buffers,
-                card.pdev.as_ref(),
-                length,
-                card.engine.bounce,
-                charge,
-            )
-        })?;
-        *self.chunk.lock() = Some(chunk.clone());
-        Ok(chunk)
-    }
-
-    /// Calls `f`, which may touch user memory, with the chunk's memory.
-    fn with_chunk<R>(&self, dev: &Device<Self>, f: impl FnOnce(&Memory) -> Result<R>) -> Result<R> {
-        self.chunk(dev)?.memory().ok_or(EIO).and_then(f)
-    }
-
-    /// Moves `length` bytes between the chunk and the card. The caller holds the place.
-    fn transfer(
+    fn request<I: Iter>(
         &self,
         dev: &Device<Self>,
-        direction: Direction,
-        card_offset: u64,
-        length: u64,
-    ) -> Result {
-        let mut transfer = Transfer::new(true)?;
-        let work = Work {
-            direction,
-            buffer: self.chunk(dev)?,
-            offset: 0,
-            length,
-            card_offset,
-            timeout_ns: 0,
-        };
-        transfer.assign(0, CHANNEL, work);
-        let lane = *self.lanes.first().ok_or(ENODEV)?;
-        dev.with(|bound| {
-            bound
-                .card
-                .engine
-                .submit(CHANNEL, lane, transfer)
-                .map_err(|(_, error)| error)
-        })?;
-        self.port.stats.submitted.add(1);
-        match self.port.wait_direct() {
-            Ok(transfer) if transfer.result == 0 => Ok(()),
-            Ok(transfer) => Err(Error::from_errno(transfer.result)),
-            Err(error) => {
-                // The card may go on with the chunk: leave it alone from now on.
-                let _ = dev.with(|bound| {
-                    bound.card.engine.abandon_direct(CHANNEL, lane);
-                    Ok(())
-                });
-                *self.chunk.lock() = None;
-                Err(error)
-            }
+        at: &Position,
+        iter: &mut I,
+        calls: fn(&stats::Card) -> &stats::Counter,
+    ) -> Result<usize> {
+        // Refuses what the card cannot address. At the end of its memory a request is cut, as always.
+        if (at.offset | iter.left() as u64) & (self.alignment - 1) != 0 {
+            return Err(EINVAL);
         }
-    }
-}
-
-/// What was moved counts; an error only if nothing was.
-fn short(total: usize, result: Result) -> Result<usize> {
-    match result {
-        Err(error) if total == 0 => Err(error),
-        _ => Ok(total),
+        self.port.reserve_direct(at.nonblock)?;
+        let _place = Place(self);
+        let direct_min = dev.with(|bound| {
+            calls(&bound.card.stats).add(1);
+            Ok(bound.card.direct_min())
+        })?;
+        let call = Call { file: self, dev };
+        let align = self.alignment.max(LEAST_ALIGNMENT);
+        let rest = |iter: &I, offset| (iter.left() as u64).min(self.card_size - offset);
+        let mut direct = direct_min != 0
+            && rest(iter, at.offset) >= direct_min
+            && iter.alignment() & (align - 1) == 0;
+        let (mut pinned, mut copied) = (0, 0);
+        let result = loop {
+            let offset = at.offset + pinned + copied;
+            let most = rest(iter, offset);
+            if most == 0 {
+                break Ok(());
+            }
+            let moved = match direct {
+                true => iter.pinned(&call, offset, most.min(MOST_PINNED)),
+                false => None,
+            };
+            let result = match moved {
+                Some((bytes, result)) => {
+                    pinned += bytes;
+                    result
+                }
+                None => {
+                    // What cannot be pinned may still be copied.
+                    direct = false;
+                    let (bytes, result) = iter.copied(&call, offset, most.min(CHUNK));
+                    copied += bytes;
+                    result
+                }
+            };
+            if result.is_err() {
+                break result;
+            }
+        };
+        self.port.stats.moved(pinned, copied);
+        let _ = dev.with(|bound| {
+            bound.card.stats.moved(pinned, copied);
+            Ok(())
+        });
+        match result {
+            Err(error) if pinned + copied == 0 => Err(error),
+            _ => Ok(usize::try_from(pinned + copied)?),
+        }
     }
 }

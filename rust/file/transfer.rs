@@ -120,6 +120,9 @@ impl OpenFile {
             return Err(EBADF);
         }
         let buffer = self.with_buffer(entry.buffer, |buffer, _| buffer.clone())?;
+        if direction == Direction::FromCard && buffer.source_only() {
+            return Err(EACCES);
+        }
         check_ranges(&buffer, entry, traits)?;
         Ok(Work {
             direction,
@@ -171,9 +174,14 @@ fn check_ranges(buffer: &BufferRef, entry: &uapi::userdma_transfer, traits: &Tra
     let align = traits.alignment;
     range::check(entry.buffer_offset, entry.length, buffer.length, align)
         .and_then(|()| range::check(entry.card_offset, entry.length, traits.card_size, align))
-        .map_err(|error| match error {
-            range::Error::Wraps => EOVERFLOW,
-            range::Error::Outside => ERANGE,
-            range::Error::Empty | range::Error::Misaligned => EINVAL,
-        })
+        .map_err(range_error)
+}
+
+/// Returns the errno that says why a range is refused.
+pub(super) fn range_error(error: range::Error) -> Error {
+    match error {
+        range::Error::Wraps => EOVERFLOW,
+        range::Error::Outside => ERANGE,
+        range::Error::Empty | range::Error::Misaligned => EINVAL,
+    }
 }

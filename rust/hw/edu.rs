@@ -93,6 +93,7 @@ pub(super) const TRAITS: Traits = Traits {
     name: c"edu",
     card_size: 4096,
     max_descriptor: 4096,
+    boundary: 1 << 32,
     alignment: 1,
     channels: 1,
     vectors: 1,

@@ -20,22 +20,30 @@ pub(crate) struct Piece {
     pub(crate) length: u64,
 }
 
-/// Returns the first piece, of at most `max` bytes, of the range `offset..offset + length`.
+/// Returns the first piece, of at most `max` bytes, of the range `offset..offset + length`. It does
+/// not cross a multiple of `boundary` on the bus, a power of two, or 0 if there is none.
 ///
 /// `segments` are sorted by offset and leave no gap. Returns `None` for an empty range and for an
 /// offset that no segment holds.
-pub(crate) fn first(segments: &[Segment], offset: u64, length: u64, max: u64) -> Option<Piece> {
+pub(crate) fn first(
+    segments: &[Segment],
+    offset: u64,
+    length: u64,
+    max: u64,
+    boundary: u64,
+) -> Option<Piece> {
     let index = segments
         .partition_point(|s| s.offset <= offset)
         .checked_sub(1)?;
     let segment = segments.get(index)?;
     let inside = offset - segment.offset;
-    let length = length.min(segment.length.checked_sub(inside)?).min(max);
+    let bus = segment.bus.checked_add(inside)?;
+    let mut length = length.min(segment.length.checked_sub(inside)?).min(max);
+    if let Some(below) = boundary.checked_sub(1) {
+        length = length.min(boundary - (bus & below));
+    }
     if length == 0 {
         return None;
     }
-    Some(Piece {
-        bus: segment.bus.checked_add(inside)?,
-        length,
-    })
+    Some(Piece { bus, length })
 }

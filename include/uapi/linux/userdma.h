@@ -317,13 +317,13 @@ enum {
  * struct userdma_buf_register - ioctl(USERDMA_IOCTL_BUF_REGISTER)
  * @size: sizeof(struct userdma_buf_register)
  * @flags: USERDMA_REGISTER_*
- * @address: of the first byte; need not be aligned
+ * @address: of the first byte; a multiple of userdma_info.out_alignment
  * @length: bytes, more than 0; need not be aligned
  * @fd: with USERDMA_REGISTER_MEMFD, else 0
  * @reserved: must be 0
  * @out_handle: names the buffer in this open file; never 0
  * @out_segments: pieces the card sees, 0 if transfers are bounced
- * @out_page_size: the smallest page, or part of a folio, that was found
+ * @out_page_size: the smallest page that was found
  * @out_pinned: bytes of whole pages, charged to RLIMIT_MEMLOCK of the caller's
  *	process until the buffer is gone
  *

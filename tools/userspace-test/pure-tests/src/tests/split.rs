@@ -4,7 +4,12 @@
 use proptest::prelude::*;
 
 use super::config;
-use crate::pure::split::{first, Piece, Segment};
+use crate::pure::split::{self, Piece, Segment};
+
+/// The first piece, of a card without boundaries.
+fn first(segments: &[Segment], offset: u64, length: u64, max: u64) -> Option<Piece> {
+    split::first(segments, offset, length, max, 0)
+}
 
 /// Puts segments of these bus addresses and lengths one behind the other.
 fn segments(parts: &[(u64, u64)]) -> Vec<Segment> {
@@ -72,6 +77,20 @@ fn a_piece_ends_with_its_segment() {
     let two = segments(&[(0x1000, 6), (0x1006, 6)]);
     let expected = [(0x1002, 4), (0x1006, 3)].map(|(bus, length)| Piece { bus, length });
     assert_eq!(pieces(&two, 2, 7, 100), expected);
+}
+
+#[test]
+fn a_piece_ends_at_a_boundary() {
+    let one = segments(&[(0x0ffe, 0x1004)]);
+    let at = |offset, boundary| split::first(&one, offset, 0x1004, 0x4000, boundary);
+    let piece = |bus, length| Some(Piece { bus, length });
+    assert_eq!(at(0, 0x1000), piece(0x0ffe, 2));
+    assert_eq!(at(2, 0x1000), piece(0x1000, 0x1000));
+    assert_eq!(at(0x1002, 0x1000), piece(0x2000, 2));
+    assert_eq!(at(0, 0x4000), piece(0x0ffe, 0x1004));
+    let last = segments(&[(u64::MAX, 1)]);
+    let piece = split::first(&last, 0, 1, 1, 1 << 63);
+    assert_eq!(piece.map(|piece| piece.length), Some(1));
 }
 
 #[test]

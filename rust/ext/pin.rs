@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory of programs, pinned: it stays where it is until this lets go.
+//!
+//! How it is pinned for long, at an address or of a memfd, is in `long.rs`; for a request of read() or
+//! write() in `request.rs`.
+//!
+//! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
+//! [`include/linux/uio.h`](srctree/include/linux/uio.h)
+
+mod long;
+mod request;
+
+use core::ops::Deref;
+
+use kernel::{
+    bindings,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+
+use super::{
+    scatter::Scatter,
+    shim, //
+};
+
+pub(crate) use self::request::{
+    dest_alignment,
+    source_alignment, //
+};
+
+/// How many pages or folios are pinned at once: as many as a page holds pointers to.
+const BATCH: usize = PAGE_SIZE / core::mem::size_of::<*mut bindings::page>();
+
+/// Memory of a program that is pinned; unpinned on drop, and marked as written to if it may be.
+///
+/// # Invariants
+///
+/// Each part of `scatter` has `refs` pins that are ours: one a page, or a single one of its folio.
+pub(crate) struct Pinned {
+    scatter: Scatter,
+    smallest: u64,
+    written: bool,
+}
+
+/// An array that the kernel fills with pointers.
+fn array<T>() -> Result<KVec<*mut T>> {
+    Ok(KVec::with_capacity(BATCH, GFP_KERNEL)?)
+}
+
+impl Pinned {
+    fn new(written: bool) -> Result<Self> {
+        Ok(Self {
+            scatter: Scatter::with_capacity(64)?,
+            smallest: u64::MAX,
+            written,
+        })
+    }
+
+    /// Takes over one pin of the hugetlbfs folio that `page` is in: from byte `inside` of the page to
+    /// the folio's end, or `most` bytes. Returns how many.
+    fn push_folio(
+        &mut self,
+        page: *mut bindings::page,
+        inside: usize,
+        most: usize,
+    ) -> Result<usize> {
+        // SAFETY: We have pinned the page.
+        let (size, rest) = unsafe {
+            (
+                shim::userdma_folio_size(page),
+                shim::userdma_folio_rest(page),
+            )
+        };
+        let bytes = (rest - inside).min(most);
+        self.smallest = self.smallest.min(size as u64);
+        // CAST: Below the size of a page.
+        if let Err(error) = self.scatter.push(page, inside as u32, bytes as u64, 1) {
+            unpin(page, 1, false);
+            return Err(error);
+        }
+        Ok(bytes)
+    }
+
+    /// Takes over the pins of `folios`: from byte `inside` of the first on, `most` bytes. Empties
+    /// `folios`; returns how many bytes there were.
+    fn push_folios(
+        &mut self,
+        folios: &mut KVec<*mut bindings::folio>,
+        mut inside: usize,
+        most: u64,
+    ) -> Result<u64> {
+        let (mut bytes, mut result) = (0, Ok(0));
+        for &folio in folios.iter() {
+            // SAFETY: We have pinned the folio; `inside` lies in it.
+            let page =
+                unsafe { shim::userdma_folio_page(folio, (inside >> PAGE_SHIFT) as c_ulong) };
+            if result.is_err() || bytes == most {
+                unpin(page, 1, false);
+                continue;
+            }
+            // CAST: Lengths fit in both.
+            result = self.push_folio(page, inside % PAGE_SIZE, (most - bytes) as usize);
+            bytes += result.unwrap_or(0) as u64;
+            inside = 0;
+        }
+        folios.clear();
+        result.map(|_| bytes)
+    }
+
+    /// Takes over the pins of `pages`, one each: from byte `inside` of the first on, `most` bytes.
+    /// Empties `pages`; returns how many bytes there were.
+    fn push_pages(
+        &mut self,
+        pages: &mut KVec<*mut bindings::page>,
+        mut inside: usize,
+        most: usize,
+        measure: bool,
+    ) -> Result<usize> {
+        let (mut bytes, mut result) = (0, Ok(()));
+        let mut folio = core::ptr::null_mut()..core::ptr::null_mut();
+        for &page in pages.iter() {
+            if result.is_ok() && measure && !folio.contains(&page) {
+                // SAFETY: We have pinned the page.
+                let (size, rest) = unsafe {
+                    (
+                        shim::userdma_folio_size(page),
+                        shim::userdma_folio_rest(page),
+                    )
+                };
+                self.smallest = self.smallest.min(size as u64);
+                folio = page..page.wrapping_add(rest >> PAGE_SHIFT);
+            }
+            let part = (PAGE_SIZE - inside).min(most - bytes);
+            if result.is_ok() {
+                // CAST: Below the size of a page.
+                result = self.scatter.push_page(page, inside as u32, part as u64);
+            }
+            if result.is_err() {
+                unpin(page, 1, false);
+            }
+            bytes += part;
+            inside = 0;
+        }
+        pages.clear();
+        result.map(|()| bytes)
+    }
+
+    /// Returns the size of the smallest page in bytes.
+    pub(crate) fn page_size(&self) -> u64 {
+        self.smallest
+    }
+
+    /// Returns the NUMA node of the first page.
+    pub(crate) fn node(&self) -> Option<u32> {
+        let part = self.scatter.parts().first()?;
+        // SAFETY: The page is pinned.
+        u32::try_from(unsafe { shim::userdma_page_nid(part.page) }).ok()
+    }
+
+    /// Returns how many pages of the system's size hold `length` bytes at `address`.
+    ///
+    /// # Errors
+    ///
+    /// [`EOVERFLOW`] if that wraps.
+    pub(crate) fn pages(address: u64, length: u64) -> Result<usize> {
+        let end = address.checked_add(length).ok_or(EOVERFLOW)?;
+        let last = end
+            .checked_next_multiple_of(PAGE_SIZE as u64)
+            .ok_or(EFAULT)?;
+        Ok(usize::try_from(
+            (last >> PAGE_SHIFT) - (address >> PAGE_SHIFT),
+        )?)
+    }
+}
+
+/// Gives back `pins` pins of the pages from `page` on, or of the folio of `page` alone if `pins` is 1.
+fn unpin(page: *mut bindings::page, pins: u32, written: bool) {
+    // SAFETY: The callers have these pins, and give them away.
+    unsafe { bindings::unpin_user_page_range_dirty_lock(page, pins as c_ulong, written) };
+}
+
+impl Deref for Pinned {
+    type Target = Scatter;
+
+    fn deref(&self) -> &Scatter {
+        &self.scatter
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        for part in self.scatter.parts() {
+            unpin(part.page, part.refs, self.written);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pinning for long: what a program registers.
+
+use kernel::{
+    bindings,
+    current,
+    fs::{
+        File,
+        LocalFile, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::{
+    super::{
+        shim,
+        system, //
+    },
+    array,
+    Pinned,
+    BATCH, //
+};
+
+/// How many bytes of a memfd are pinned between two looks at signals.
+const STEP: u64 = 64 << 20;
+
+/// Says EINTR if a signal waits: what was pinned so far is let go.
+fn interrupted() -> Result {
+    match current!().signal_pending() {
+        true => Err(EINTR),
+        false => Ok(()),
+    }
+}
+
+/// Maps what the memory manager says to what we document.
+fn refused(error: Error) -> Error {
+    match error {
+        error if error == ENOMEM || error == EINTR => error,
+        _ => EFAULT,
+    }
+}
+
+/// Pins up to `pages.capacity()` pages at `address`, and returns how many; at least one.
+///
+/// May sleep, and holds no lock while it waits for a page.
+fn pin_some(
+    address: usize,
+    want: usize,
+    flags: c_uint,
+    pages: &mut KVec<*mut bindings::page>,
+) -> Result {
+    let want = want.min(pages.capacity());
+    // CAST: At most `BATCH`.
+    // SAFETY: There is room for `want` pointers. Any address is fine.
+    let fast = unsafe {
+        bindings::pin_user_pages_fast(
+            address,
+            want as c_int,
+            flags | bindings::FOLL_NOFAULT,
+            pages.as_mut_ptr(),
+        )
+    };
+    let count = if fast > 0 {
+        fast as usize
+    } else {
+        // Something must be brought in first. Only this call can be interrupted meanwhile.
+        // SAFETY: As above.
+        let slow = unsafe {
+            bindings::pin_user_pages_unlocked(
+                address,
+                want as c_ulong,
+                pages.as_mut_ptr(),
+                flags | bindings::FOLL_INTERRUPTIBLE,
+            )
+        };
+        match slow {
+            0 => return Err(EFAULT),
+            error if error < 0 => return Err(refused(Error::from_errno(error as i32))),
+            count => count as usize,
+        }
+    };
+    // SAFETY: The kernel has filled in so many, at most `want`.
+    unsafe { pages.inc_len(count) };
+    Ok(())
+}
+
+impl Pinned {
+    /// Pins `length` bytes at `address` of the caller's memory, for as long as it takes.
+    ///
+    /// With `write` the memory must be writable. May sleep, and can be interrupted by any signal.
+    ///
+    /// # Errors
+    ///
+    /// [`EFAULT`], [`ENOMEM`], [`EINTR`], [`EOVERFLOW`]; nothing is pinned then.
+    pub(crate) fn user(address: u64, length: u64, write: bool) -> Result<Self> {
+        let end = address.checked_add(length).ok_or(EOVERFLOW)?;
+        let end = usize::try_from(end).map_err(|_| EFAULT)?;
+        let address = usize::try_from(address).map_err(|_| EFAULT)?;
+        let mut flags = bindings::FOLL_LONGTERM;
+        if write {
+            flags |= bindings::FOLL_WRITE;
+        }
+        let mut this = Self::new(write)?;
+        let mut pages = array()?;
+        let mut at = address;
+        // One page tells whether it is hugetlbfs: a page of that is mapped whole or not at all, hence
+        // one pin does for all of it.
+        let mut alone = true;
+        while at < end {
+            interrupted()?;
+            let want = (end - (at - at % PAGE_SIZE)).div_ceil(PAGE_SIZE);
+            let want = if alone { 1 } else { want };
+            pin_some(at, want, flags, &mut pages)?;
+            let first = *pages.first().ok_or(EFAULT)?;
+            // SAFETY: We have pinned the page.
+            let huge = unsafe { shim::userdma_page_hugetlb(first) };
+            if alone && huge {
+                pages.clear();
+                at += this.push_folio(first, at % PAGE_SIZE, end - at)?;
+            } else {
+                at += this.push_pages(&mut pages, at % PAGE_SIZE, end - at, true)?;
+            }
+            alone = huge;
+        }
+        Ok(this)
+    }
+
+    /// Pins `length` bytes at `offset` of a memfd, mapped or not.
+    ///
+    /// # Errors
+    ///
+    /// [`EBADF`], [`EINVAL`], [`ERANGE`] and [`EPERM`] as the header says of BUF_REGISTER; else as
+    /// [`Pinned::user`].
+    pub(crate) fn memfd(fd: i32, offset: u64, length: u64, write: bool) -> Result<Self> {
+        let file: ARef<LocalFile> =
+            LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?).map_err(|_| EBADF)?;
+        // SAFETY: No `fdget_pos` is active: this is an ioctl, of another file.
+        let file: ARef<File> = unsafe { LocalFile::assume_no_fdget_pos(file) };
+        let (readable, writable) = system::access(&file);
+        if !readable || (write && !writable) {
+            return Err(EBADF);
+        }
+        let end = offset.checked_add(length).ok_or(EOVERFLOW)?;
+        // SAFETY: The file is open.
+        if !unsafe { shim::userdma_is_memfd(file.as_ptr()) } {
+            return Err(EINVAL);
+        }
+        // SAFETY: As above.
+        let size = unsafe { shim::userdma_file_size(file.as_ptr()) };
+        if i64::try_from(end).map_or(true, |end| end > size) {
+            return Err(ERANGE);
+        }
+        let mut this = Self::new(write)?;
+        let mut folios = array::<bindings::folio>()?;
+        let mut at = offset;
+        while at < end {
+            interrupted()?;
+            let last = end.min(at.saturating_add(STEP)) - 1;
+            let mut inside = 0;
+            // SAFETY: The file is a memfd and there is room for `BATCH` pointers.
+            let count = unsafe {
+                bindings::memfd_pin_folios(
+                    file.as_ptr(),
+                    at as bindings::loff_t,
+                    last as bindings::loff_t,
+                    folios.as_mut_ptr(),
+                    BATCH as c_uint,
+                    &mut inside,
+                )
+            };
+            match count {
+                0 => return Err(EFAULT),
+                // It may have been cut off meanwhile.
+                error if error < 0 && error as i32 == EINVAL.to_errno() => return Err(ERANGE),
+                error if error < 0 => return Err(refused(Error::from_errno(error as i32))),
+                // SAFETY: The kernel has filled in so many.
+                count => unsafe { folios.inc_len(count as usize) },
+            }
+            at += this.push_folios(&mut folios, inside as usize, end - at)?;
+        }
+        // Now that it is pinned, a seal against writing cannot be added any more.
+        // SAFETY: The file is a memfd.
+        if write && unsafe { shim::userdma_memfd_write_sealed(file.as_ptr()) } {
+            return Err(EPERM);
+        }
+        Ok(this)
+    }
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that is scattered over pages: where each part of it is. Owns nothing.
+
+use kernel::{
+    bindings,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+
+use super::shim;
+
+/// A part of memory that is physically contiguous.
+pub(super) struct Part {
+    /// Where it begins in the memory, in bytes.
+    pub(super) offset: u64,
+    /// Bytes.
+    pub(super) length: u64,
+    /// The page with its first byte.
+    pub(super) page: *mut bindings::page,
+    /// Where its first byte is in that page.
+    inside: u32,
+    /// How many references or pins of `page` and the pages behind it the owner holds.
+    pub(super) refs: u32,
+}
+
+impl Part {
+    /// Returns the address of its first byte in the kernel's own mapping of all memory.
+    fn address(&self) -> *mut u8 {
+        // SAFETY: The page is live by the invariants of `Scatter`; there is no high memory on
+        // 64-bit machines.
+        let address = unsafe { shim::userdma_page_address(self.page) };
+        address.cast::<u8>().wrapping_add(self.inside as usize)
+    }
+
+    /// Returns its page number `n`.
+    pub(super) fn page_at(&self, n: usize) -> *mut bindings::page {
+        self.page.wrapping_add(n)
+    }
+
+    /// Returns how many pages have a byte of it.
+    pub(super) fn pages(&self) -> u64 {
+        (u64::from(self.inside) + self.length).div_ceil(PAGE_SIZE as u64)
+    }
+
+    /// Returns the page with the byte behind its last one, if that begins a page.
+    fn page_behind(&self) -> Option<*mut bindings::page> {
+        let end = u64::from(self.inside) + self.length;
+        // CAST: A number of pages that exist.
+        (end % PAGE_SIZE as u64 == 0).then(|| self.page_at((end >> PAGE_SHIFT) as usize))
+    }
+}
+
+// `page_behind()` counts in the array of all `struct page`, which has no gaps then.
+#[cfg(not(CONFIG_SPARSEMEM_VMEMMAP))]
+compile_error!("page arithmetic needs CONFIG_SPARSEMEM_VMEMMAP");
+
+/// Where memory is, in parts.
+///
+/// # Invariants
+///
+/// `parts` is sorted by offset, begins at 0, has no gaps and `length` bytes in all. Whoever owns the
+/// `Scatter` owns references to all pages named, for as long as it lives.
+pub(crate) struct Scatter {
+    parts: KVVec<Part>,
+    length: u64,
+}
+
+// SAFETY: The pages belong to no thread.
+unsafe impl Send for Scatter {}
+// SAFETY: Shared references only read.
+unsafe impl Sync for Scatter {}
+
+impl Scatter {
+    /// Describes no memory; `parts` are expected to come.
+    pub(super) fn with_capacity(parts: usize) -> Result<Self> {
+        Ok(Self {
+            parts: KVVec::with_capacity(parts, GFP_KERNEL | __GFP_NOWARN)?,
+            length: 0,
+        })
+    }
+
+    /// Appends a part: `length` bytes at byte `inside` of `page`, with `refs` references.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; the references are still the caller's then.
+    pub(super) fn push(
+        &mut self,
+        page: *mut bindings::page,
+        inside: u32,
+        length: u64,
+        refs: u32,
+    ) -> Result {
+        let part = Part {
+            offset: self.length,
+            length,
+            page,
+            inside,
+            refs,
+        };
+        self.parts.push(part, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
+        // INVARIANT: The new part begins where the others ended.
+        self.length += length;
+        Ok(())
+    }
+
+    /// Appends `length` bytes at byte `inside` of `page`, with one reference to this page alone.
+    ///
+    /// They become a piece of the last part if they lie behind it and it has one reference a page too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scatter::push`].
+    pub(super) fn push_page(
+        &mut self,
+        page: *mut bindings::page,
+        inside: u32,
+        length: u64,
+    ) -> Result {
+        if let (0, Some(last)) = (inside, self.parts.last_mut()) {
+            let joins = last.page_behind() == Some(page)
+                && last.pages() == u64::from(last.refs)
+                && last.refs < u32::MAX;
+            if joins {
+                // INVARIANT: The part grows at its end, where the memory ends.
+                last.refs += 1;
+                last.length += length;
+                self.length += length;
+                return Ok(());
+            }
+        }
+        self.push(page, inside, length, 1)
+    }
+
+    /// Returns the size in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Returns the parts.
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Returns the part that holds byte `offset`.
+    pub(super) fn find(&self, offset: u64) -> Option<&Part> {
+        let index = self.parts.partition_point(|part| part.offset <= offset);
+        let part = self.parts.get(index.checked_sub(1)?)?;
+        (offset < self.length).then_some(part)
+    }
+
+    /// Returns the first page, the offset in it and the length of each run of memory that is
+    /// physically contiguous, at most `max` bytes long, and inside one multiple of `boundary`.
+    ///
+    /// `max` is a multiple of the page size, `boundary` a power of two and at least that.
+    pub(super) fn runs(
+        &self,
+        max: u64,
+        boundary: u64,
+    ) -> impl Iterator<Item = (*mut bindings::page, usize, u64)> + '_ {
+        let mut parts = self.parts.iter().peekable();
+        // What is left of a part that was cut.
+        let mut rest: Option<(*mut bindings::page, usize, u64)> = None;
+        core::iter::from_fn(move || {
+            let (page, inside, mut length) = match rest.take() {
+                Some(rest) => rest,
+                None => {
+                    let part = parts.next()?;
+                    (part.page, part.inside as usize, part.length)
+                }
+            };
+            let mut behind = (inside as u64 + length) as usize;
+            while let Some(next) = parts.peek() {
+                let adjacent = behind % PAGE_SIZE == 0
+                    && next.inside == 0
+                    && page.wrapping_add(behind >> PAGE_SHIFT) == next.page;
+                if !adjacent || length >= max {
+                    break;
+                }
+                length += next.length;
+                behind += next.length as usize;
+                parts.next();
+            }
+            // SAFETY: The page is live.
+            let start = unsafe { shim::userdma_page_phys(page) } + inside as u64;
+            let to_boundary = boundary - (start & (boundary - 1));
+            let to_max = max - inside as u64;
+            let cut = to_boundary.min(to_max);
+            if length > cut {
+                // Both are multiples of the page size, counted from the first page.
+                let pages = (inside as u64 + cut) >> PAGE_SHIFT;
+                rest = Some((page.wrapping_add(pages as usize), 0, length - cut));
+                length = cut;
+            }
+            Some((page, inside, length))
+        })
+    }
+
+    /// Calls `f` with the address and length of each contiguous piece of `length` bytes at
+    /// `offset`, as long as it returns `true`.
+    ///
+    /// # Errors
+    ///
+    /// [`ERANGE`] if there are fewer; `f` has not been called then.
+    pub(super) fn for_each_piece(
+        &self,
+        offset: u64,
+        length: usize,
+        mut f: impl FnMut(*mut u8, usize) -> bool,
+    ) -> Result {
+        if offset
+            .checked_add(length as u64)
+            .is_none_or(|end| end > self.length)
+        {
+            return Err(ERANGE);
+        }
+        let (mut offset, mut rest) = (offset, length);
+        while rest > 0 {
+            let part = self.find(offset).ok_or(ERANGE)?;
+            let inside = offset - part.offset;
+            // CAST: At most `rest`, and below the size of memory.
+            let bytes = (rest as u64).min(part.length - inside) as usize;
+            if !f(part.address().wrapping_add(inside as usize), bytes) {
+                break;
+            }
+            offset += bytes as u64;
+            rest -= bytes;
+        }
+        Ok(())
+    }
+
+    /// Copies up to `length` bytes from the start to `iter`; returns how many it took.
+    ///
+    /// May sleep: touches user memory. Nobody else may use the memory meanwhile, else what is
+    /// copied is undefined, not unsound.
+    pub(crate) fn copy_to_iter(&self, length: usize, iter: &mut IovIterDest<'_>) -> Result<usize> {
+        let mut copied = 0;
+        let iter = iter.as_raw();
+        self.for_each_piece(0, length, |piece, bytes| {
+            // SAFETY: `piece` is valid for `bytes` bytes and `iter` is a valid iterator.
+            let done = unsafe { bindings::_copy_to_iter(piece.cast_const().cast(), bytes, iter) };
+            copied += done;
+            done == bytes
+        })?;
+        Ok(copied)
+    }
+
+    /// Copies up to `length` bytes from `iter` to the start; returns how many it gave.
+    ///
+    /// May sleep: touches user memory. See [`Scatter::copy_to_iter`].
+    pub(crate) fn copy_from_iter(
+        &self,
+        length: usize,
+        iter: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        let mut copied = 0;
+        let iter = iter.as_raw();
+        self.for_each_piece(0, length, |piece, bytes| {
+            // SAFETY: `piece` is valid for `bytes` bytes and `iter` is a valid iterator.
+            let done = unsafe { bindings::_copy_from_iter(piece.cast(), bytes, iter) };
+            copied += done;
+            done == bytes
+        })?;
+        Ok(copied)
+    }
+}
