@@ -48,7 +48,13 @@ use crate::{
         }, //
     },
     limits::Charge,
-    pure::split::Segment,
+    pure::{
+        split::Segment,
+        users::{
+            Counter,
+            Users, //
+        }, //
+    },
     uapi, //
 };
 
@@ -64,6 +70,23 @@ pub(crate) use self::{
     streaming::Reach,
     user::register, //
 };
+
+/// The number of a buffer's users.
+struct Count(Atomic<usize>);
+
+impl Counter for Count {
+    fn increase(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    fn decrease(&self) -> usize {
+        self.0.fetch_sub(1, Full)
+    }
+
+    fn load(&self) -> usize {
+        self.0.load(Acquire)
+    }
+}
 
 /// Whose the pages are.
 enum Store {
@@ -102,7 +125,7 @@ pub(crate) struct Buffer {
     window: Mutex<Option<Frames>>,
     map_file: Option<MapFile<Buffer>>,
     /// How many `BufferRef`s and VMAs exist. Never rises again from 0.
-    users: Atomic<usize>,
+    users: Users<Count>,
     mappings: Atomic<u32>,
     revoked: Atomic<bool>,
     /// The card may still write to it and cannot be stopped: never to be freed.
@@ -176,7 +199,7 @@ impl Buffer {
 
     /// Drops one of the users; returns whether it was the last.
     fn leave(&self) -> bool {
-        self.users.fetch_sub(1, Full) == 1
+        self.users.leave()
     }
 }
 
@@ -196,7 +219,7 @@ impl Mappable for Buffer {
     }
 
     fn opened(&self) {
-        self.users.fetch_add(1, Relaxed);
+        self.users.join();
         self.mappings.fetch_add(1, Relaxed);
     }
 
@@ -234,7 +257,7 @@ impl BufferRef {
 
 impl Clone for BufferRef {
     fn clone(&self) -> Self {
-        self.buffer.users.fetch_add(1, Relaxed);
+        self.buffer.users.join();
         Self {
             buffer: self.buffer.clone(),
             left: false,

@@ -12,3 +12,4 @@ pub(crate) mod handles;
 pub(crate) mod range;
 pub(crate) mod ring;
 pub(crate) mod split;
+pub(crate) mod users;

@@ -26,6 +26,7 @@ use kernel::{
 use super::{
     Buffer,
     BufferRef,
+    Count,
     Store, //
 };
 use crate::{
@@ -35,7 +36,10 @@ use crate::{
         vm::MapFile, //
     },
     limits::Charge,
-    pure::split::Segment,
+    pure::{
+        split::Segment,
+        users::Users, //
+    },
     service::Kick,
     stats, //
 };
@@ -134,7 +138,7 @@ impl Registry {
             store: new.store,
             window <- new_mutex!(window),
             map_file,
-            users: Atomic::new(1),
+            users: Users::new(Count(Atomic::new(1))),
             mappings: Atomic::new(0),
             revoked: Atomic::new(false),
             quarantined: Atomic::new(false),
@@ -192,7 +196,7 @@ impl Registry {
                 let id = entries
                     .tree
                     .iter()
-                    .find(|(_, entry)| entry.buffer.users.load(Acquire) == 0)
+                    .find(|(_, entry)| entry.buffer.users.none())
                     .map(|(id, _)| *id);
                 id
             };
