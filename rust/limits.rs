@@ -155,3 +155,49 @@ impl Drop for Charge {
         }
     }
 }
+
+#[kunit_tests(userdma_limits)]
+mod tests {
+    use super::*;
+
+    /// A user id that nobody has.
+    const NOBODY: u32 = u32::MAX - 7;
+
+    #[test]
+    fn what_is_charged_is_given_back() -> Result {
+        let account = Arc::new(Account::new(NOBODY), GFP_KERNEL)?;
+        let before = account.used().total;
+        let one = Charge::new(&account, 4096)?;
+        let two = Charge::new(&account, 8192)?;
+        assert_eq!(account.used().file, 12288);
+        assert_eq!(account.used().user, 12288);
+        assert_eq!(account.used().total - before, 12288);
+        drop(one);
+        assert_eq!(account.used().file, 8192);
+        drop(two);
+        assert_eq!(account.used().file, 0);
+        assert_eq!(account.used().user, 0);
+        assert_eq!(account.used().total, before);
+        Ok(())
+    }
+
+    #[test]
+    fn a_limit_is_a_limit() -> Result {
+        let account = Arc::new(Account::new(NOBODY), GFP_KERNEL)?;
+        let most = limits().file;
+        assert_eq!(Charge::new(&account, most + 1).err(), Some(EDQUOT));
+        assert_eq!(Charge::new(&account, u64::MAX).err(), Some(EDQUOT));
+        assert_eq!(account.used().file, 0);
+        assert_eq!(account.used().user, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_sum_that_wraps_is_over_the_limit() -> Result {
+        let account = Arc::new(Account::new(NOBODY), GFP_KERNEL)?;
+        let _one = Charge::new(&account, 1)?;
+        assert_eq!(Charge::new(&account, u64::MAX).err(), Some(EDQUOT));
+        assert_eq!(account.used().file, 1);
+        Ok(())
+    }
+}

@@ -198,3 +198,26 @@ impl Drop for Pinned {
         }
     }
 }
+
+#[kunit_tests(userdma_pin)]
+mod tests {
+    use super::*;
+
+    const PAGE: u64 = PAGE_SIZE as u64;
+
+    #[test]
+    fn pages_that_hold_a_range() {
+        assert_eq!(Pinned::pages(0, 1), Ok(1));
+        assert_eq!(Pinned::pages(PAGE - 1, 1), Ok(1));
+        assert_eq!(Pinned::pages(PAGE - 1, 2), Ok(2));
+        assert_eq!(Pinned::pages(PAGE, PAGE), Ok(1));
+        assert_eq!(Pinned::pages(1, 2 * PAGE), Ok(3));
+    }
+
+    #[test]
+    fn a_range_that_wraps_has_none() {
+        assert_eq!(Pinned::pages(u64::MAX, 1), Err(EOVERFLOW));
+        assert_eq!(Pinned::pages(1, u64::MAX), Err(EOVERFLOW));
+        assert_eq!(Pinned::pages(u64::MAX - PAGE, PAGE), Err(EFAULT));
+    }
+}

@@ -272,3 +272,95 @@ impl Scatter {
         Ok(copied)
     }
 }
+
+#[kunit_tests(userdma_scatter)]
+mod tests {
+    use super::super::folio::Memory;
+    use super::*;
+
+    const HUGE: u64 = 2 << 20;
+    const PAGE: u64 = PAGE_SIZE as u64;
+
+    /// Memory of two huge pages; the machine has them, or the test says so.
+    fn memory() -> Result<Memory> {
+        Memory::alloc(2 * HUGE, 9, false, None, || Ok(()))
+    }
+
+    #[test]
+    fn runs_are_the_memory_in_order() -> Result {
+        let memory = memory()?;
+        for max in [PAGE, 16 * PAGE, HUGE, 1 << 31] {
+            for boundary in [PAGE, 16 * PAGE, 1 << 32] {
+                if boundary < max {
+                    continue;
+                }
+                let mut total = 0;
+                for (page, inside, length) in memory.runs(max, boundary) {
+                    assert!(length <= max);
+                    assert_eq!(inside, 0);
+                    let part = memory.find(total).ok_or(ENOENT)?;
+                    assert_eq!(page, part.page_at(((total - part.offset) >> PAGE_SHIFT) as usize));
+                    total += length;
+                }
+                assert_eq!(total, 2 * HUGE);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_ends_at_a_boundary() -> Result {
+        let memory = memory()?;
+        // A folio is aligned to its size, so every eighth of it ends at a boundary.
+        let runs = memory.runs(HUGE, HUGE / 8).count();
+        assert_eq!(runs, 16);
+        Ok(())
+    }
+
+    #[test]
+    fn pages_that_lie_behind_each_other_are_one_part() -> Result {
+        let memory = memory()?;
+        let first = memory.parts().first().ok_or(ENOENT)?;
+        // Not owned: the pages are those of `memory`, which lives longer.
+        let mut scatter = Scatter::with_capacity(4)?;
+        scatter.push_page(first.page_at(0), 100, PAGE - 100)?;
+        scatter.push_page(first.page_at(1), 0, PAGE)?;
+        scatter.push_page(first.page_at(3), 0, PAGE)?;
+        scatter.push_page(first.page_at(4), 0, 5)?;
+        assert_eq!(scatter.parts().len(), 2);
+        assert_eq!(scatter.len(), 4 * PAGE - 100 - PAGE + 5);
+        let counts = scatter.parts().iter().map(|part| part.refs).sum::<u32>();
+        assert_eq!(counts, 4);
+        // The cut one ends inside its page: nothing lies behind it.
+        scatter.push_page(first.page_at(5), 0, PAGE)?;
+        assert_eq!(scatter.parts().len(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn a_part_with_one_reference_for_many_pages_stays_alone() -> Result {
+        let memory = memory()?;
+        let first = memory.parts().first().ok_or(ENOENT)?;
+        let mut scatter = Scatter::with_capacity(4)?;
+        scatter.push(first.page_at(0), 0, 2 * PAGE, 1)?;
+        scatter.push_page(first.page_at(2), 0, PAGE)?;
+        assert_eq!(scatter.parts().len(), 2);
+        // One run all the same: the card sees no difference.
+        assert_eq!(scatter.runs(1 << 31, 1 << 32).count(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn pieces_end_where_the_memory_ends() -> Result {
+        let memory = memory()?;
+        let mut seen = 0;
+        memory.for_each_piece(HUGE - 7, 14, |_, bytes| {
+            seen += bytes;
+            true
+        })?;
+        assert_eq!(seen, 14);
+        assert_eq!(memory.for_each_piece(2 * HUGE - 7, 8, |_, _| true), Err(ERANGE));
+        assert_eq!(memory.for_each_piece(u64::MAX, 2, |_, _| true), Err(ERANGE));
+        Ok(())
+    }
+}
