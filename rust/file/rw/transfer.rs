@@ -115,6 +115,9 @@ impl Call<'_> {
         length: u64,
     ) -> (u64, Result) {
         let port = &self.file.port;
+        // The engine lets go before it tells: so the program's pages are unpinned here, before the call
+        // returns, and not by the service thread.
+        let _buffer = buffer.clone();
         let lane = match self.submit(direction, buffer, card_offset, length) {
             Ok(lane) => lane,
             Err(error) => return (0, Err(error)),
