@@ -43,7 +43,7 @@ fn refused(error: Error) -> Error {
     }
 }
 
-/// Pins up to `pages.capacity()` pages at `address`, and returns how many; at least one.
+/// Pins up to `want` pages at `address`, the start of a page, into `pages`; at least one.
 ///
 /// May sleep, and holds no lock while it waits for a page.
 fn pin_some(
@@ -111,9 +111,10 @@ impl Pinned {
         let mut alone = true;
         while at < end {
             interrupted()?;
-            let want = (end - (at - at % PAGE_SIZE)).div_ceil(PAGE_SIZE);
+            let page = at - at % PAGE_SIZE;
+            let want = (end - page).div_ceil(PAGE_SIZE);
             let want = if alone { 1 } else { want };
-            pin_some(at, want, flags, &mut pages)?;
+            pin_some(page, want, flags, &mut pages)?;
             let first = *pages.first().ok_or(EFAULT)?;
             // SAFETY: We have pinned the page.
             let huge = unsafe { shim::userdma_page_hugetlb(first) };
