@@ -68,7 +68,10 @@ pub(crate) use self::{
     },
     registry::Registry,
     streaming::Reach,
-    user::register, //
+    user::{
+        register,
+        User, //
+    }, //
 };
 
 /// The number of a buffer's users.

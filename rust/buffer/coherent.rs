@@ -17,6 +17,7 @@ use super::{
     registry::{
         Hold,
         New,
+        Place,
         Registry, //
     },
     BufferRef,
@@ -55,6 +56,7 @@ pub(crate) fn alloc(
         GFP_KERNEL | __GFP_NOWARN,
         DMA_ATTR_NO_WARN,
     )?;
+    let place = Place::mappable(length)?;
     let mut segments = KVVec::new();
     segments.push(
         Segment {
@@ -64,17 +66,19 @@ pub(crate) fn alloc(
         },
         GFP_KERNEL,
     )?;
-    registry.add(New {
-        kind: uapi::USERDMA_BUF_COHERENT,
-        state: 0,
-        length,
-        page_size: PAGE_SIZE as u64,
-        node: system::numa_node(dev),
-        segments,
-        store: Store::Coherent,
-        window: Some(dma::Frames::of(&memory)),
-        hold: Hold::Coherent { _memory: memory },
-        charge: Some(charge),
-        mappable: true,
-    })
+    registry.add(
+        place,
+        New {
+            kind: uapi::USERDMA_BUF_COHERENT,
+            state: 0,
+            length,
+            page_size: PAGE_SIZE as u64,
+            node: system::numa_node(dev),
+            segments,
+            store: Store::Coherent,
+            window: Some(dma::Frames::of(&memory)),
+            hold: Hold::Coherent { _memory: memory },
+            charge: Some(charge),
+        },
+    )
 }

@@ -12,6 +12,7 @@ use kernel::{
 use super::{
     registry::{
         New,
+        Place,
         Registry, //
     },
     streaming::Reach,
@@ -74,7 +75,8 @@ pub(crate) fn alloc(
     if memory.page_size() < HUGE_PAGE {
         state |= uapi::USERDMA_BUF_FELL_BACK;
     }
-    make(registry, reach, memory, charge, state, true)
+    let place = Place::mappable(memory.len())?;
+    make(registry, reach, place, memory, charge, state)
 }
 
 /// Makes a small buffer for read() and write(), which no program sees. Called with the guard held.
@@ -96,32 +98,34 @@ pub(crate) fn alloc_chunk(
         None,
         || Ok(()),
     )?;
-    make(registry, reach, memory, charge, 0, false)
+    make(registry, reach, Place::hidden()?, memory, charge, 0)
 }
 
 fn make(
     registry: &Arc<Registry>,
     reach: Reach<'_>,
+    place: Place,
     memory: Memory,
     charge: Charge,
     mut state: u32,
-    mappable: bool,
 ) -> Result<BufferRef> {
     if reach.bounce {
         state |= uapi::USERDMA_BUF_BOUNCED;
     }
     let (hold, segments) = reach.map(&memory, DataDirection::Bidirectional)?;
-    registry.add(New {
-        hold,
-        kind: uapi::USERDMA_BUF_HUGE,
-        state,
-        length: memory.len(),
-        page_size: memory.page_size(),
-        node: memory.node(),
-        segments,
-        store: Store::Memory(memory),
-        window: None,
-        charge: Some(charge),
-        mappable,
-    })
+    registry.add(
+        place,
+        New {
+            hold,
+            kind: uapi::USERDMA_BUF_HUGE,
+            state,
+            length: memory.len(),
+            page_size: memory.page_size(),
+            node: memory.node(),
+            segments,
+            store: Store::Memory(memory),
+            window: None,
+            charge: Some(charge),
+        },
+    )
 }

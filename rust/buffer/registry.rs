@@ -92,7 +92,33 @@ pub(super) struct New {
     pub(super) store: Store,
     pub(super) window: Option<Frames>,
     pub(super) charge: Option<Charge>,
-    pub(super) mappable: bool,
+}
+
+/// A place for a buffer: all that adding one must allocate.
+pub(super) struct Place {
+    slot: UniqueArc<core::mem::MaybeUninit<Buffer>>,
+    node: RBTreeNodeReservation<u64, Entry>,
+    map_file: Option<MapFile<Buffer>>,
+}
+
+impl Place {
+    /// Makes a place for a buffer of `length` bytes that programs can map.
+    pub(super) fn mappable(length: u64) -> Result<Self> {
+        Self::new(Some(MapFile::new(c"[userdma]", length)?))
+    }
+
+    /// Makes a place for a buffer that no program can map.
+    pub(super) fn hidden() -> Result<Self> {
+        Self::new(None)
+    }
+
+    fn new(map_file: Option<MapFile<Buffer>>) -> Result<Self> {
+        Ok(Self {
+            slot: UniqueArc::new_uninit(GFP_KERNEL)?,
+            node: RBTreeNodeReservation::new(GFP_KERNEL)?,
+            map_file,
+        })
+    }
 }
 
 impl Registry {
@@ -112,15 +138,13 @@ impl Registry {
         )
     }
 
-    /// Adds a buffer. Its `hold` is dropped at once if that fails.
-    pub(super) fn add(self: &Arc<Self>, new: New) -> Result<BufferRef> {
-        let map_file = match new.mappable {
-            true => Some(MapFile::new(c"[userdma]", new.length)?),
-            false => None,
-        };
-        // All that can fail comes first, so that `new.hold` dies before `new.store` if it does.
-        let slot = UniqueArc::<Buffer>::new_uninit(GFP_KERNEL)?;
-        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+    /// Adds a buffer. Fails only after unbind has begun, when nobody has the guard: `new` is dropped then.
+    pub(super) fn add(self: &Arc<Self>, place: Place, new: New) -> Result<BufferRef> {
+        let Place {
+            slot,
+            node,
+            map_file,
+        } = place;
         let mut entries = self.entries.lock();
         if entries.closed {
             return Err(ENODEV);

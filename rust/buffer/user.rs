@@ -11,6 +11,7 @@ use kernel::{
 use super::{
     registry::{
         New,
+        Place,
         Registry, //
     },
     streaming::Reach,
@@ -25,9 +26,19 @@ use crate::{
     uapi, //
 };
 
-/// Makes a buffer of `pinned`. Called with the guard held.
+/// Memory that was pinned and is not a buffer yet.
+pub(crate) struct User {
+    pub(crate) pinned: Pinned,
+    /// What it counts as locked; a request of read() or write() counts nothing.
+    pub(crate) locked: Option<Locked>,
+    /// It may be read-only: the card must not write to it.
+    pub(crate) source_only: bool,
+}
+
+/// Makes a buffer of `user`. Called with the guard held.
 ///
-/// `locked` is given back when the memory was unpinned; a request of read() or write() has none.
+/// On error `user` is as before: giving memory of a program back may take long, and must not be done with
+/// the guard held.
 ///
 /// # Errors
 ///
@@ -35,35 +46,38 @@ use crate::{
 pub(crate) fn register(
     registry: &Arc<Registry>,
     reach: Reach<'_>,
-    pinned: Pinned,
-    locked: Option<Locked>,
-    source_only: bool,
+    user: &mut Option<User>,
 ) -> Result<BufferRef> {
+    let place = Place::hidden()?;
+    let waiting = user.as_ref().ok_or(EINVAL)?;
     let mut state = 0;
     if reach.bounce {
         state |= uapi::USERDMA_BUF_BOUNCED;
     }
-    let direction = if source_only {
+    let direction = if waiting.source_only {
         state |= uapi::USERDMA_BUF_SOURCE;
         DataDirection::ToDevice
     } else {
         DataDirection::Bidirectional
     };
-    let (hold, segments) = reach.map(&pinned, direction)?;
-    registry.add(New {
-        hold,
-        kind: uapi::USERDMA_BUF_USER,
-        state,
-        length: pinned.len(),
-        page_size: pinned.page_size(),
-        node: pinned.node(),
-        segments,
-        store: Store::User {
-            pinned,
-            _locked: locked,
+    let (hold, segments) = reach.map(&waiting.pinned, direction)?;
+    let User { pinned, locked, .. } = user.take().ok_or(EINVAL)?;
+    registry.add(
+        place,
+        New {
+            hold,
+            kind: uapi::USERDMA_BUF_USER,
+            state,
+            length: pinned.len(),
+            page_size: pinned.page_size(),
+            node: pinned.node(),
+            segments,
+            store: Store::User {
+                pinned,
+                _locked: locked,
+            },
+            window: None,
+            charge: None,
         },
-        window: None,
-        charge: None,
-        mappable: false,
-    })
+    )
 }

@@ -299,7 +299,10 @@ mod tests {
                     assert!(length <= max);
                     assert_eq!(inside, 0);
                     let part = memory.find(total).ok_or(ENOENT)?;
-                    assert_eq!(page, part.page_at(((total - part.offset) >> PAGE_SHIFT) as usize));
+                    assert_eq!(
+                        page,
+                        part.page_at(((total - part.offset) >> PAGE_SHIFT) as usize)
+                    );
                     total += length;
                 }
                 assert_eq!(total, 2 * HUGE);
@@ -359,7 +362,10 @@ mod tests {
             true
         })?;
         assert_eq!(seen, 14);
-        assert_eq!(memory.for_each_piece(2 * HUGE - 7, 8, |_, _| true), Err(ERANGE));
+        assert_eq!(
+            memory.for_each_piece(2 * HUGE - 7, 8, |_, _| true),
+            Err(ERANGE)
+        );
         assert_eq!(memory.for_each_piece(u64::MAX, 2, |_, _| true), Err(ERANGE));
         Ok(())
     }

@@ -27,6 +27,7 @@ use crate::{
         alloc_huge,
         register,
         HugeRequest,
+        User,
         HUGE_PAGE, //
     },
     ext::{
@@ -146,9 +147,14 @@ impl OpenFile {
             true => Pinned::memfd(request.fd, address, length, !source_only)?,
             false => Pinned::user(address, length, !source_only)?,
         };
+        let mut user = Some(User {
+            pinned,
+            locked: Some(locked),
+            source_only,
+        });
         let buffer = dev.with(|bound| {
-            let (buffers, reach) = (&bound.card.buffers, bound.card.reach());
-            register(buffers, reach, pinned, Some(locked), source_only)
+            let card = bound.card;
+            register(&card.buffers, card.reach(), &mut user)
         })?;
         request.out_segments = u32::try_from(buffer.segments().len())?;
         request.out_page_size = buffer.page_size;

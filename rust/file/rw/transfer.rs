@@ -16,7 +16,8 @@ use crate::{
     buffer::{
         alloc_chunk,
         register,
-        BufferRef, //
+        BufferRef,
+        User, //
     },
     ext::{
         chardev::Device,
@@ -95,10 +96,14 @@ impl Call<'_> {
         pinned: Pinned,
     ) -> (u64, Result) {
         let length = pinned.len();
-        let source_only = direction == Direction::ToCard;
+        let mut user = Some(User {
+            pinned,
+            locked: None,
+            source_only: direction == Direction::ToCard,
+        });
         let buffer = self.dev.with(|bound| {
             let card = bound.card;
-            register(&card.buffers, card.reach(), pinned, None, source_only)
+            register(&card.buffers, card.reach(), &mut user)
         });
         match buffer {
             Ok(buffer) => self.transfer(Owner::Program, direction, buffer, card_offset, length),
