@@ -55,8 +55,15 @@ pub(super) fn reader(context: &mut Context) -> Outcome {
                 let child = spawn(|| {
                     let device = Device::open(&card.path)?;
                     let memory = Mapping::anonymous(PAGE)?;
-                    // SAFETY: the memory is for it.
-                    let result = unsafe { raw::transfer(call, &device, memory.address(), PAGE, 0) };
+                    // One that was served before unbind came sleeps in the next.
+                    let result = loop {
+                        // SAFETY: the memory is for it.
+                        let result =
+                            unsafe { raw::transfer(call, &device, memory.address(), PAGE, 0) };
+                        if result.is_err() {
+                            break result;
+                        }
+                    };
                     check_err!(result, ENODEV, "asleep in call {call}");
                     // SAFETY: as above.
                     let result = unsafe { raw::transfer(call, &device, memory.address(), 8, 0) };
