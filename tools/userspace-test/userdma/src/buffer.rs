@@ -2,9 +2,13 @@
 //! Memory that the card can reach.
 
 mod builder;
+mod gigantic;
+mod sync;
 
 use std::fmt;
 use std::os::fd::AsFd as _;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use serde::Serialize;
@@ -27,8 +31,11 @@ use crate::Result;
 pub enum Kind {
     /// Memory that card and program see alike at all times.
     Coherent,
-    /// Pages of 2 MiB: ordinary memory to the program, few segments to the card.
+    /// Pages of 2 MiB or 1 GiB: ordinary memory to the program, few segments to
+    /// the card.
     Huge,
+    /// The program's own memory, registered.
+    User,
 }
 
 impl fmt::Display for Kind {
@@ -36,6 +43,7 @@ impl fmt::Display for Kind {
         f.pad(match self {
             Self::Coherent => "coherent",
             Self::Huge => "huge",
+            Self::User => "user",
         })
     }
 }
@@ -61,6 +69,8 @@ pub struct Buffer {
     length: u64,
     page_size: u64,
     mmap_offset: u64,
+    /// Where its memory is, if it is not the driver's.
+    file: Option<OwnedFd>,
 }
 
 /// What a buffer is now.
@@ -97,6 +107,8 @@ pub struct BufferInfo {
     pub fell_back: bool,
     /// Its mappings serve O_DIRECT, io_uring and vmsplice.
     pub pinnable: bool,
+    /// Transfers may only read it: it was registered as a source.
+    pub source: bool,
 }
 
 impl Buffer {
@@ -128,6 +140,25 @@ impl Buffer {
         &self.device
     }
 
+    /// Makes one of memory that was registered.
+    pub(crate) fn registered(device: &Device, raw: &sys::userdma_buf_register) -> Self {
+        Self {
+            device: device.clone(),
+            handle: raw.out_handle,
+            kind: Kind::User,
+            segments: raw.out_segments,
+            length: raw.length,
+            page_size: raw.out_page_size,
+            mmap_offset: 0,
+            file: None,
+        }
+    }
+
+    /// Gives the file that its memory is in, if it is not the driver's.
+    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(|file| file.as_fd())
+    }
+
     /// Gives the kind that was asked for.
     ///
     /// # Examples
@@ -142,7 +173,8 @@ impl Buffer {
         self.kind
     }
 
-    /// Gives the bytes got: what was asked for, rounded up to whole pages.
+    /// Gives the bytes got: what was asked for, rounded up to whole pages; of
+    /// registered memory what was registered.
     ///
     /// # Examples
     ///
@@ -199,7 +231,7 @@ impl Buffer {
         self.segments == 0
     }
 
-    /// Says whether a huge buffer was got in smaller pages.
+    /// Says whether a huge buffer was got in smaller pages than 2 MiB.
     ///
     /// # Examples
     ///
@@ -214,7 +246,8 @@ impl Buffer {
     }
 
     /// Gives what to pass to `mmap` of the device, for programs that call it
-    /// themselves.
+    /// themselves; 0 for memory that is not the driver's: pages of 1 GiB, and
+    /// what was registered.
     ///
     /// # Examples
     ///
@@ -259,6 +292,7 @@ impl Buffer {
             bounced: state(sys::USERDMA_BUF_BOUNCED),
             fell_back: state(sys::USERDMA_BUF_FELL_BACK),
             pinnable: state(sys::USERDMA_BUF_PINNABLE),
+            source: state(sys::USERDMA_BUF_SOURCE),
         })
     }
 

@@ -13,6 +13,8 @@ use crate::ErrorKind;
 use crate::Explanation;
 use crate::Kind;
 use crate::Operation;
+use crate::Pages;
+use crate::Place;
 
 /// The result of this library's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -78,7 +80,31 @@ pub enum Error {
         /// What it means.
         explanation: Box<Explanation>,
     },
-    /// A buffer could not be asked about or freed.
+    /// Memory could not be registered.
+    #[error("cannot register {} {place}: {explanation}", Bytes(*length))]
+    Register {
+        /// Where it is.
+        place: Place,
+        /// Of how many bytes.
+        length: u64,
+        /// The kernel's answer.
+        errno: Errno,
+        /// What it means.
+        explanation: Box<Explanation>,
+    },
+    /// Memory could not be had.
+    #[error("cannot get {} of memory in {pages}: {explanation}", Bytes(*length))]
+    Memory {
+        /// In which pages.
+        pages: Pages,
+        /// How many bytes.
+        length: u64,
+        /// The kernel's answer.
+        errno: Errno,
+        /// What it means.
+        explanation: Box<Explanation>,
+    },
+    /// A buffer could not be asked about, synchronised or freed.
     #[error("cannot {action} buffer {handle}: {explanation}")]
     Buffer {
         /// What was tried.
@@ -207,6 +233,8 @@ impl Error {
             Self::Open { errno, .. }
             | Self::Info { errno, .. }
             | Self::Allocate { errno, .. }
+            | Self::Register { errno, .. }
+            | Self::Memory { errno, .. }
             | Self::Buffer { errno, .. }
             | Self::Map { errno, .. }
             | Self::Submit { errno, .. }
@@ -233,6 +261,8 @@ impl Error {
             | Self::Open { explanation, .. }
             | Self::Info { explanation, .. }
             | Self::Allocate { explanation, .. }
+            | Self::Register { explanation, .. }
+            | Self::Memory { explanation, .. }
             | Self::Buffer { explanation, .. }
             | Self::Map { explanation, .. }
             | Self::Submit { explanation, .. }

@@ -5,6 +5,9 @@
 mod alloc;
 mod memory;
 mod open;
+mod pages;
+mod process;
+mod register;
 mod transfer;
 
 pub(crate) use alloc::allocate;
@@ -13,6 +16,11 @@ pub(crate) use memory::Memory;
 pub(crate) use open::no_device;
 pub(crate) use open::not_a_node;
 pub(crate) use open::open;
+pub(crate) use pages::pages;
+pub(crate) use pages::PagesRequest;
+pub(crate) use process::Process;
+pub(crate) use register::register;
+pub(crate) use register::Registration;
 pub(crate) use transfer::card_memory;
 pub(crate) use transfer::completion;
 pub(crate) use transfer::submit;
@@ -57,6 +65,7 @@ pub(crate) fn general(errno: Errno) -> Explanation {
         Errno::ADDRNOTAVAIL => Explanation::new(K::Unreachable, "the card cannot reach the memory"),
         Errno::NOSPC => Explanation::new(K::OutOfRange, "it is at the end"),
         Errno::INVAL => Explanation::new(K::InvalidInput, "a value makes no sense"),
+        Errno::FAULT => Explanation::new(K::BadAccess, "part of the memory is not there, or may not be used so"),
         Errno::MFILE | Errno::NFILE => Explanation::new(K::LimitReached, "too many files are open")
             .advise("raise the limit: ulimit -n"),
         other => Explanation::new(K::Other, other.to_string()),
@@ -100,6 +109,8 @@ mod tests {
             Errno::CANCELED,
             Errno::ADDRNOTAVAIL,
             Errno::NOSPC,
+            Errno::FAULT,
+            Errno::ACCESS,
         ] {
             assert_ne!(general(errno).kind, ErrorKind::Other, "{errno}");
         }

@@ -63,6 +63,9 @@ pub struct Info {
     /// Longest that the card may take for one descriptor.
     #[serde(rename = "timeout_ns", serialize_with = "as_nanoseconds")]
     pub timeout: Duration,
+    /// Reads and writes of the card's memory of at least so many bytes move the
+    /// program's own pages, smaller ones are copied; `None`: all are copied.
+    pub direct_min: Option<u64>,
 }
 
 /// What a device can do.
@@ -86,6 +89,8 @@ pub struct Capabilities {
     pub bounce: bool,
     /// A transfer that has begun can be stopped.
     pub abort: bool,
+    /// Registers the program's own memory.
+    pub register: bool,
 }
 
 /// How a card interrupts.
@@ -191,6 +196,7 @@ impl From<&sys::userdma_info> for Info {
                 total: raw.out_used_total,
             },
             timeout: Duration::from_nanos(raw.out_timeout_ns),
+            direct_min: (raw.out_direct_min > 0).then_some(raw.out_direct_min),
         }
     }
 }
@@ -207,6 +213,7 @@ impl From<u64> for Capabilities {
             iommu: has(sys::USERDMA_CAP_IOMMU),
             bounce: has(sys::USERDMA_CAP_BOUNCE),
             abort: has(sys::USERDMA_CAP_ABORT),
+            register: has(sys::USERDMA_CAP_REGISTER),
         }
     }
 }
@@ -251,6 +258,7 @@ pub(crate) mod tests {
         raw.out_limit_file = 64 << 20;
         raw.out_limit_user = 64 << 20;
         raw.out_limit_total = 128 << 20;
+        raw.out_direct_min = 65536;
         Info::from(&raw)
     }
 
@@ -263,6 +271,7 @@ pub(crate) mod tests {
         assert_eq!(info.numa_node, None);
         assert_eq!(info.page_size, 4096);
         assert_eq!(info.interrupt, Interrupt::Msi);
+        assert_eq!(info.direct_min, Some(65536));
         assert!(info.capabilities.coherent && info.capabilities.huge);
         assert!(!info.capabilities.iommu && !info.capabilities.bounce);
     }
@@ -281,6 +290,7 @@ pub(crate) mod tests {
         let info = Info::from(&raw);
         assert_eq!(info.page_size, 0);
         assert_eq!(info.interrupt, Interrupt::Unknown);
+        assert_eq!(info.direct_min, None);
         assert_eq!(info.dma_mask_bits(), 0);
     }
 }

@@ -69,6 +69,32 @@ pub(crate) fn buf_free(
     unsafe { call::<{ sys::USERDMA_IOCTL_BUF_FREE }, _>(fd, argument) }
 }
 
+/// Registers memory of the program's.
+///
+/// # Safety
+///
+/// Without `USERDMA_REGISTER_MEMFD`: what `address` and `length` name may be
+/// used by transfers of the buffer as if they were the program's threads.
+pub(crate) unsafe fn buf_register(
+    fd: BorrowedFd<'_>,
+    argument: &mut sys::userdma_buf_register,
+) -> Result<(), Errno> {
+    argument.size = sys::size_of::<sys::userdma_buf_register>();
+    // SAFETY: number and type belong together. The command itself writes
+    // nothing to what the address names, of which the caller promises the rest.
+    unsafe { call::<{ sys::USERDMA_IOCTL_BUF_REGISTER }, _>(fd, argument) }
+}
+
+/// Hands memory over between the program and the card.
+pub(crate) fn buf_sync(
+    fd: BorrowedFd<'_>,
+    argument: &mut sys::userdma_buf_sync,
+) -> Result<(), Errno> {
+    argument.size = sys::size_of::<sys::userdma_buf_sync>();
+    // SAFETY: number and type belong together, and it has no pointers.
+    unsafe { call::<{ sys::USERDMA_IOCTL_BUF_SYNC }, _>(fd, argument) }
+}
+
 /// Queues a prefix of `transfers` and gives its length.
 pub(crate) fn submit(
     fd: BorrowedFd<'_>,
@@ -134,6 +160,10 @@ mod tests {
         assert_eq!(buf_alloc(fd, &mut zeroed()), Err(Errno::NOTTY));
         assert_eq!(buf_info(fd, &mut zeroed()), Err(Errno::NOTTY));
         assert_eq!(buf_free(fd, &mut zeroed()), Err(Errno::NOTTY));
+        assert_eq!(buf_sync(fd, &mut zeroed()), Err(Errno::NOTTY));
+        // SAFETY: no memory is named.
+        let registered = unsafe { buf_register(fd, &mut zeroed()) };
+        assert_eq!(registered, Err(Errno::NOTTY));
         assert_eq!(submit(fd, &[zeroed()]), Err(Errno::NOTTY));
         assert_eq!(
             wait(fd, &mut [zeroed()], 0, sys::USERDMA_WAIT_POLL),

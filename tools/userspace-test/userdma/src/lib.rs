@@ -35,6 +35,7 @@
 //! | find and open a card | [`Device`], [`OpenOptions`], [`enumerate`] |
 //! | know what it can do | [`Info`] |
 //! | memory that it can reach | [`BufferBuilder`], [`Buffer`], [`Mapping`] |
+//! | let it reach the program's own memory | [`Device::register`], [`Memory`], [`Registered`] |
 //! | move data | [`Transfer`], [`Device::submit`], [`Device::wait`], [`Device::run`] |
 //! | read and write the card's own memory | [`Device::read_at`], [`Device::write_at`] |
 //! | an event loop | [`Device::poll`], or any poller with [`AsFd`](std::os::fd::AsFd) |
@@ -42,7 +43,8 @@
 //! | the kernel's interface as it is | [`sys`] |
 //!
 //! When the card goes away (unbound, unplugged), calls fail with
-//! [`ErrorKind::Gone`] and a touched mapping raises SIGBUS.
+//! [`ErrorKind::Gone`] and a touched mapping of a buffer that the driver
+//! allocated raises SIGBUS.
 #![deny(missing_docs)]
 
 mod buffer;
@@ -55,7 +57,9 @@ mod explanation;
 mod info;
 mod ioctl;
 mod mapping;
+mod memory;
 mod open;
+mod register;
 mod rw;
 pub mod sys;
 mod transfer;
@@ -81,9 +85,15 @@ pub use info::Limits;
 pub use info::Usage;
 pub use mapping::Mapping;
 pub use mapping::MappingBuilder;
+pub use memory::Memory;
+pub use memory::MemoryBuilder;
+pub use memory::Pages;
 pub use open::enumerate;
 pub use open::Access;
 pub use open::OpenOptions;
+pub use register::Place;
+pub use register::RegisterBuilder;
+pub use register::Registered;
 pub use transfer::Operation;
 pub use transfer::Transfer;
 pub use units::Bytes;

@@ -2,6 +2,7 @@
 //! A buffer in the program's address space.
 
 mod builder;
+mod map;
 mod volatile;
 
 use std::ops::Range;
@@ -15,8 +16,8 @@ use crate::ErrorKind;
 use crate::Explanation;
 use crate::Result;
 
-/// A buffer, or part of one, in the program's address space; unmapped when this
-/// is dropped.
+/// Memory that a card may use too, in the program's address space: a buffer, or
+/// part of one, or [`Memory`](crate::Memory). Unmapped when this is dropped.
 ///
 /// The card may write to the memory at any time, and so may other mappings of
 /// the same buffer, so it is not lent as a slice: bytes are copied in and out,
@@ -24,8 +25,9 @@ use crate::Result;
 /// [`as_slice`](Self::as_slice) to a program that knows that nothing is in
 /// flight.
 ///
-/// The memory stays when the [`Buffer`](crate::Buffer) is freed. When the *card* goes away it
-/// does not: a touched byte then raises SIGBUS.
+/// The memory stays when the [`Buffer`](crate::Buffer) is freed. When the *card* goes away,
+/// that of a buffer that the driver allocated does not: a touched byte then
+/// raises SIGBUS.
 ///
 /// # Examples
 ///
@@ -42,6 +44,8 @@ use crate::Result;
 pub struct Mapping {
     address: NonNull<u8>,
     size: usize,
+    /// What was mapped: `size` rounded up to whole pages.
+    mapped: usize,
     writable: bool,
 }
 
@@ -282,9 +286,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range is what `map` got, and nothing refers to it any
+        // SAFETY: the range is what was mapped, and nothing refers to it any
         // more. It cannot fail for a range that exists.
-        let _ = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), self.size) };
+        let _ = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), self.mapped) };
     }
 }
 
@@ -294,29 +298,14 @@ fn wide(size: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::ptr;
-
-    use rustix::mm::MapFlags;
-    use rustix::mm::ProtFlags;
-
     use super::*;
+    use crate::Pages;
 
     /// Anonymous memory, as a mapping of a buffer is to these functions.
     fn memory(size: usize, writable: bool) -> Mapping {
-        let mut protection = ProtFlags::READ;
-        protection.set(ProtFlags::WRITE, writable);
-        // SAFETY: the kernel chooses an address that nothing else uses.
-        let address = unsafe {
-            rustix::mm::mmap_anonymous(ptr::null_mut(), size, protection, MapFlags::SHARED)
-        };
-        let address = address
-            .ok()
-            .and_then(|address| NonNull::new(address.cast()));
-        Mapping {
-            address: address.expect("anonymous memory"),
-            size,
-            writable,
-        }
+        let mut memory = Mapping::anonymous(size, Pages::Small).expect("anonymous memory");
+        memory.writable = writable;
+        memory
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::ioctl;
 use crate::sys;
 use crate::Device;
 use crate::Error;
+use crate::ErrorKind;
+use crate::Pages;
 use crate::Result;
 
 /// What to allocate.
@@ -40,6 +42,7 @@ impl<'a> BufferBuilder<'a> {
             request: explain::Request {
                 kind,
                 length,
+                page_size: 0,
                 node: None,
                 fallback: false,
                 no_bounce: false,
@@ -59,6 +62,26 @@ impl<'a> BufferBuilder<'a> {
     /// ```
     pub fn node(mut self, node: u32) -> Self {
         self.request.node = Some(node);
+        self
+    }
+
+    /// Sets the size of a huge buffer's pages: 2 MiB, as it is unless told
+    /// otherwise, or 1 GiB, of which the card sees one segment each.
+    ///
+    /// Pages of 1 GiB come from the kernel's pool of huge pages, are made for the
+    /// buffer if the program may, and count against RLIMIT_MEMLOCK instead of
+    /// the driver's limits.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let card = userdma::Device::first()?;
+    /// let buffer = card.huge(4 << 30).page_size(1 << 30).allocate()?;
+    /// assert_eq!(buffer.segments(), 4);
+    /// # Ok::<(), userdma::Error>(())
+    /// ```
+    pub fn page_size(mut self, bytes: u64) -> Self {
+        self.request.page_size = bytes;
         self
     }
 
@@ -98,7 +121,8 @@ impl<'a> BufferBuilder<'a> {
     ///
     /// [`ErrorKind`](crate::ErrorKind)s `OutOfMemory`, `Fragmented`,
     /// `LimitReached`, `Unreachable`, `NotSupported`, `InvalidInput`, `Gone`,
-    /// and `Interrupted`.
+    /// `Interrupted`, and `Permission` for pages of 1 GiB that the program may
+    /// not make.
     ///
     /// # Examples
     ///
@@ -108,6 +132,29 @@ impl<'a> BufferBuilder<'a> {
     /// # Ok::<(), userdma::Error>(())
     /// ```
     pub fn allocate(self) -> Result<Buffer> {
+        if !self.is_gigantic() {
+            return self.allocate_of_driver();
+        }
+        let request = self.request;
+        match Buffer::gigantic(self.device, request.length, request.no_bounce) {
+            Err(error) if request.fallback && error.kind() != ErrorKind::Gone => {
+                self.page_size(0).allocate_of_driver()
+            }
+            result => result,
+        }
+    }
+
+    /// Says whether it is the library that allocates. What makes no sense is
+    /// left to the driver, which says so.
+    fn is_gigantic(&self) -> bool {
+        let request = &self.request;
+        request.kind == Kind::Huge
+            && request.page_size == Pages::Huge1G.size()
+            && request.length > 0
+            && request.node.is_none()
+    }
+
+    fn allocate_of_driver(self) -> Result<Buffer> {
         let request = self.request;
         let mut flags = 0;
         if request.node.is_some() {
@@ -124,9 +171,11 @@ impl<'a> BufferBuilder<'a> {
             kind: match request.kind {
                 Kind::Coherent => sys::USERDMA_BUF_COHERENT,
                 Kind::Huge => sys::USERDMA_BUF_HUGE,
+                Kind::User => sys::USERDMA_BUF_USER,
             },
             numa_node: request.node.unwrap_or(0),
             length: request.length,
+            page_size: request.page_size,
             ..ioctl::zeroed()
         };
         ioctl::buf_alloc(self.device.as_fd(), &mut raw).map_err(|errno| self.error(errno))?;
@@ -138,6 +187,7 @@ impl<'a> BufferBuilder<'a> {
             length: raw.out_length,
             page_size: raw.out_page_size,
             mmap_offset: raw.out_mmap_offset,
+            file: None,
         })
     }
 

@@ -21,6 +21,7 @@ const LARGEST_BLOCK: u64 = 4 << 20;
 pub(crate) struct Request {
     pub(crate) kind: Kind,
     pub(crate) length: u64,
+    pub(crate) page_size: u64,
     pub(crate) node: Option<u32>,
     pub(crate) fallback: bool,
     pub(crate) no_bounce: bool,
@@ -39,16 +40,21 @@ pub(crate) fn allocate(
         (Errno::NOMEM, Kind::Coherent) => contiguous_memory(request, info, memory),
         (Errno::ADDRNOTAVAIL, _) => unreachable(request, info, memory),
         (Errno::DQUOT, _) => limit(request, info, memory),
-        (Errno::NOSPC, _) => Explanation::new(
-            ErrorKind::LimitReached,
-            "this open file holds as many buffers as it may",
-        )
-        .limit(format!("{} buffers in one open file", info.max_buffers))
-        .advise("free buffers that are no longer used, or open the device once more"),
+        (Errno::NOSPC, _) => too_many(info),
         (Errno::OPNOTSUPP, kind) => not_supported(request, kind),
         (Errno::INVAL, _) => invalid(request, memory),
         _ => general(errno),
     }
+}
+
+/// Explains that no handle is left.
+pub(super) fn too_many(info: &Info) -> Explanation {
+    Explanation::new(
+        ErrorKind::LimitReached,
+        "this open file holds as many buffers as it may",
+    )
+    .limit(format!("{} buffers in one open file", info.max_buffers))
+    .advise("free buffers that are no longer used, or open the device once more")
 }
 
 fn not_supported(request: &Request, kind: Kind) -> Explanation {
@@ -75,6 +81,28 @@ fn invalid(request: &Request, memory: &Memory) -> Explanation {
             format!("this machine has no NUMA node {node} with memory"),
         )
         .advise("list them: ls /sys/devices/system/node");
+    }
+    let pages = request.page_size;
+    if request.kind == Kind::Coherent && pages != 0 {
+        return Explanation::new(
+            ErrorKind::InvalidInput,
+            "the pages of a coherent buffer are the system's affair",
+        )
+        .advise("a huge buffer, if the size of its pages matters");
+    }
+    if pages == 1 << 30 {
+        return Explanation::new(
+            ErrorKind::InvalidInput,
+            "a NUMA node cannot be chosen for pages of 1 GiB",
+        )
+        .advise("run the program on that node's memory: numactl --membind");
+    }
+    if ![0, HUGE].contains(&pages) {
+        return Explanation::new(
+            ErrorKind::InvalidInput,
+            format!("there are no huge pages of {}", Bytes(pages)),
+        )
+        .limit("2 MiB or 1 GiB");
     }
     Explanation::new(
         ErrorKind::InvalidInput,
@@ -214,22 +242,34 @@ fn unreachable(request: &Request, info: &Info, memory: &Memory) -> Explanation {
         let cma = suggested_cma(request.length, info, true);
         return above_the_mask(info, memory, &cma);
     }
-    let mut explanation = Explanation::new(
-        ErrorKind::Unreachable,
-        "the memory lies where the card does not reach, and no IOMMU helps",
-    )
-    .limit(mask_text(info, memory));
+    let mut first = Vec::new();
     if request.no_bounce {
-        explanation = explanation
-            .advise("let the driver copy through memory that the card reaches: without --no-bounce or .no_bounce(true)");
+        first.push("let the driver copy through memory that the card reaches: without --no-bounce or .no_bounce(true)".to_owned());
     }
     if request.kind == Kind::Coherent {
-        explanation = explanation.advise(format!(
+        first.push(format!(
             "boot with {} on the kernel's command line",
             suggested_cma(request.length, info, true)
         ));
     }
-    explanation
+    beyond_reach(info, memory, first)
+}
+
+/// Explains that memory lies beyond the card's mask; `first` is the most
+/// promising advice.
+pub(super) fn beyond_reach(
+    info: &Info,
+    memory: &Memory,
+    first: impl IntoIterator<Item = String>,
+) -> Explanation {
+    let explanation = Explanation::new(
+        ErrorKind::Unreachable,
+        "the memory lies where the card does not reach, and no IOMMU helps",
+    )
+    .limit(mask_text(info, memory));
+    let first = first.into_iter();
+    first
+        .fold(explanation, Explanation::advise)
         .advise("boot with intel_iommu=on or amd_iommu=on, if the machine has an IOMMU")
         .advise(wider_mask(info))
 }

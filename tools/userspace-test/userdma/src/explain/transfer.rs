@@ -35,6 +35,11 @@ pub(crate) fn submit(refused: &Refused, errno: Errno, info: &Info) -> Explanatio
             Explanation::new(ErrorKind::BadAccess, format!("the device was opened {how}"))
                 .advise(format!("open it for {wanted} too"))
         }
+        Errno::ACCESS => Explanation::new(
+            ErrorKind::BadAccess,
+            "the buffer is a source: the card may read it and not write it",
+        )
+        .advise("register writable memory, and not as a source: without .source() or --source"),
         Errno::OPNOTSUPP => Explanation::new(
             ErrorKind::NotSupported,
             "this card, or the driver, cannot do that operation",
@@ -272,6 +277,9 @@ mod tests {
             &edu(),
         );
         assert!(told.why.contains("write-only"));
+        let told = submit(&refused(), Errno::ACCESS, &edu());
+        assert_eq!(told.kind, ErrorKind::BadAccess);
+        assert!(told.why.contains("a source"), "{}", told.why);
     }
 
     #[test]

@@ -3,12 +3,8 @@
 
 use std::ops::Range;
 use std::os::fd::AsFd as _;
-use std::ptr;
-use std::ptr::NonNull;
 
 use rustix::io::Errno;
-use rustix::mm::MapFlags;
-use rustix::mm::ProtFlags;
 
 use super::Mapping;
 use crate::explain;
@@ -18,6 +14,7 @@ use crate::Bytes;
 use crate::Error;
 use crate::ErrorKind;
 use crate::Explanation;
+use crate::Kind;
 use crate::Result;
 
 /// What of a buffer to map, and how.
@@ -96,34 +93,34 @@ impl<'a> MappingBuilder<'a> {
         let (Some(offset), Ok(size)) = (offset, usize::try_from(length)) else {
             return Err(self.error(Errno::INVAL));
         };
-        let mut protection = ProtFlags::READ;
-        protection.set(ProtFlags::WRITE, self.writable);
-        // SAFETY: the kernel chooses an address that nothing else uses.
-        let address = unsafe {
-            rustix::mm::mmap(
-                ptr::null_mut(),
-                size,
-                protection,
-                MapFlags::SHARED,
-                self.buffer.device().as_fd(),
-                offset,
-            )
-        }
-        .map_err(|errno| self.error(errno))?;
-        let address = NonNull::new(address.cast()).ok_or_else(|| self.error(Errno::NOMEM))?;
-        Ok(Mapping {
-            address,
-            size,
-            writable: self.writable,
-        })
+        let result = match self.buffer.file() {
+            Some(file) => Mapping::shared(file, offset, size, self.page(), self.writable),
+            None if self.buffer.kind() == Kind::User => Err(Errno::INVAL),
+            None => {
+                let device = self.buffer.device().as_fd();
+                Mapping::shared(device, offset, size, self.page(), self.writable)
+            }
+        };
+        result.map_err(|errno| self.error(errno))
+    }
+
+    /// Gives what the first byte must be a multiple of.
+    fn page(&self) -> u64 {
+        let file = self.buffer.file().map(|_| self.buffer.page_size());
+        file.unwrap_or(self.buffer.device().info().page_size).max(1)
     }
 
     fn error(&self, errno: Errno) -> Error {
         let length = self.range.end.saturating_sub(self.range.start);
-        let page = self.buffer.device().info().page_size.max(1);
+        let page = self.page();
         let size = self.buffer.length();
         let told = |kind, why: &str| Explanation::new(kind, why);
         let explanation = match errno {
+            Errno::INVAL if self.buffer.kind() == Kind::User => told(
+                ErrorKind::NotSupported,
+                "it is the program's own memory, registered: there is no other mapping of it",
+            )
+            .advise("use the memory that was registered"),
             Errno::INVAL if length == 0 => {
                 told(ErrorKind::InvalidInput, "a mapping has at least one byte")
             }

@@ -8,6 +8,7 @@ fn request(kind: Kind, length: u64) -> Request {
     Request {
         kind,
         length,
+        page_size: 0,
         node: None,
         fallback: false,
         no_bounce: false,
@@ -246,4 +247,19 @@ fn invalid_says_which_value() {
         &memory(),
     );
     assert!(told.why.contains("NUMA node 7"));
+}
+
+#[test]
+fn sizes_of_pages_are_looked_at() {
+    let of = |kind, page_size, node| {
+        let wrong = Request {
+            page_size,
+            node,
+            ..request(kind, 1 << 30)
+        };
+        allocate(&wrong, Errno::INVAL, &edu(), &memory())
+    };
+    assert!(of(Kind::Huge, 12345, None).why.contains("12345 bytes"));
+    assert!(of(Kind::Coherent, 2 << 20, None).why.contains("coherent"));
+    assert!(of(Kind::Huge, 1 << 30, Some(0)).why.contains("NUMA node"));
 }
