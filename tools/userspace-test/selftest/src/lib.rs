@@ -53,6 +53,10 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub scale: u32,
 
+    /// Wait this many times as long before a test has hung (a debug kernel)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub slow: u32,
+
     /// Show the names of the tests and what they need, and run none
     #[arg(long)]
     pub list: bool,
@@ -78,6 +82,7 @@ impl Default for Options {
             skip: Vec::new(),
             seed: None,
             scale: 1,
+            slow: 1,
             list: false,
             errno_table: false,
             fail_fast: false,

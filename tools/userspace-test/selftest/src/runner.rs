@@ -134,7 +134,8 @@ fn run_one(test: &Test, options: &Options, seed: u64, home: &Home) -> Verdict {
     };
     let before = Snapshot::take(&context.cards);
     let mut log = KernelLog::follow();
-    let mut verdict = match in_child(test, context) {
+    let limit = Duration::from_secs(test.seconds) * context.scale * options.slow.max(1);
+    let mut verdict = match in_child(test, context, limit) {
         Ok(verdict) => verdict,
         Err(Stop::Fail(message) | Stop::Skip(message)) => {
             say(&format!("# {message}"));
@@ -214,8 +215,7 @@ fn restore(home: &Home) {
 }
 
 /// Runs the body in a child, prints its output, ends it when its time is up.
-fn in_child(test: &Test, mut context: Context) -> Outcome<Verdict> {
-    let limit = Duration::from_secs(test.seconds) * context.scale;
+fn in_child(test: &Test, mut context: Context, limit: Duration) -> Outcome<Verdict> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     // Only our end: the test waits for room.
     rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
