@@ -37,8 +37,9 @@ pub(crate) fn names(job: &Job) -> Vec<&'static str> {
 /// Freed files and pages are counted back by work that runs a little later.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// Taint bits that a module built out of tree and unsigned sets (O and E).
-const TAINT_EXPECTED: u64 = (1 << 12) | (1 << 13);
+/// Taint bits that a module built out of tree and unsigned sets (O and E), and
+/// KUnit (N).
+const TAINT_EXPECTED: u64 = (1 << 12) | (1 << 13) | (1 << 18);
 
 /// Counters of the machine before the module was loaded.
 #[derive(Debug)]

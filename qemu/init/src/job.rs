@@ -28,6 +28,10 @@ pub struct Job {
     pub gates: bool,
     /// Whether kmemleak is among them: this kernel has it.
     pub kmemleak: bool,
+    /// Whether loading the module runs KUnit suites.
+    pub kunit: bool,
+    /// Whether there is a channel to ask the laboratory: see [`crate::lab`].
+    pub lab: bool,
     /// Give the console to a shell, after the work.
     pub shell: Option<Shell>,
 }

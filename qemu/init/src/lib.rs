@@ -6,3 +6,4 @@
 //! the guest's process 1 does it and answers in KTAP on its second serial port.
 
 pub mod job;
+pub mod lab;

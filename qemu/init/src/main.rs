@@ -8,6 +8,7 @@
 //! runner sees the missing plan or test.
 
 mod gates;
+mod kunit;
 mod output;
 mod setup;
 mod shell;
@@ -36,7 +37,9 @@ fn run() -> Result<()> {
 
     let mut output = Output::open("/dev/ttyS1")?;
     let gates = gates::names(&job);
-    output.plan(usize::from(job.load) + job.work.len() + gates.len())?;
+    let before_work = [job.load, job.kunit, job.lab];
+    let before_work = before_work.iter().filter(|there| **there).count();
+    output.plan(before_work + job.work.len() + gates.len())?;
 
     let stock = setup::load_stock(&job.stock_modules);
     let before = Snapshot::take();
@@ -46,9 +49,18 @@ fn run() -> Result<()> {
         ready = loaded.is_ok();
         output.result("boot.load", loaded)?;
     }
+    if job.kunit {
+        kunit::report(&mut output)?;
+    }
+    let mut lab = None;
+    if job.lab {
+        let found = setup::lab_port();
+        lab = found.as_ref().ok().cloned();
+        output.result("boot.lab", found.map(drop))?;
+    }
     for work in &job.work {
         if ready {
-            work::run(work, &mut output)?;
+            work::run(work, lab.as_deref(), &mut output)?;
         } else {
             output.result(
                 &work.name,

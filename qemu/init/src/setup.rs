@@ -14,6 +14,7 @@ use anyhow::Result;
 use rustix::fs::Mode;
 use rustix::mount::MountFlags;
 use userdma_init::job::MODULE;
+use userdma_init::lab;
 
 /// How long device nodes may take to appear after a module's init returned.
 const NODE_WAIT: Duration = Duration::from_secs(5);
@@ -86,6 +87,21 @@ fn wait_for(node: &str) -> Result<()> {
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+/// Finds the device of the channel to the laboratory.
+pub(crate) fn lab_port() -> Result<String> {
+    let ports = Path::new("/sys/class/virtio-ports");
+    let entries =
+        std::fs::read_dir(ports).with_context(|| format!("reading {}", ports.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let name = std::fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+        if name.trim_end() == lab::PORT {
+            return Ok(format!("/dev/{}", entry.file_name().to_string_lossy()));
+        }
+    }
+    bail!("no virtio port is called {}", lab::PORT)
 }
 
 fn insert(path: &str, parameters: &str) -> Result<()> {

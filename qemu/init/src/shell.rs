@@ -11,7 +11,8 @@ use anyhow::Result;
 use rustix::termios::Winsize;
 use userdma_init::job::Shell;
 
-/// What every program of the guest finds in its environment.
+/// What every program of the guest finds in its environment, beside the path of
+/// the channel to the laboratory where there is one.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("PATH", "/usr/bin:/usr/sbin:/bin:/sbin"),
     ("HOME", "/root"),

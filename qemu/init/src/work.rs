@@ -24,6 +24,7 @@ use rustix::process::Pid;
 use rustix::process::Signal;
 use userdma_init::job::Judge;
 use userdma_init::job::Work;
+use userdma_init::lab::VARIABLE;
 
 use crate::output::Output;
 
@@ -32,14 +33,15 @@ enum Said {
     Err(String),
 }
 
-/// Runs `work` to its end or its deadline and prints its result.
-pub(crate) fn run(work: &Work, output: &mut Output) -> Result<()> {
-    let result = attempt(work, output)?;
+/// Runs `work` to its end or its deadline and prints its result. `lab` is the
+/// channel to the laboratory.
+pub(crate) fn run(work: &Work, lab: Option<&str>, output: &mut Output) -> Result<()> {
+    let result = attempt(work, lab, output)?;
     output.result(&work.name, result)
 }
 
 /// The outer result is the port's, the inner one the test's.
-fn attempt(work: &Work, output: &mut Output) -> Result<Result<()>> {
+fn attempt(work: &Work, lab: Option<&str>, output: &mut Output) -> Result<Result<()>> {
     let Some((program, arguments)) = work.argv.split_first() else {
         return Ok(Err(anyhow::anyhow!("no program to run")));
     };
@@ -47,6 +49,7 @@ fn attempt(work: &Work, output: &mut Output) -> Result<Result<()>> {
         .args(arguments)
         .env_clear()
         .envs(crate::shell::ENVIRONMENT.iter().copied())
+        .envs(lab.map(|path| (VARIABLE, path)))
         .current_dir("/tmp")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

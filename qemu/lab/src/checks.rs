@@ -13,9 +13,9 @@ use anyhow::Result;
 use walkdir::WalkDir;
 
 use crate::cache::Places;
-use crate::kernel::Stock;
+use crate::kernel::Kernel;
 use crate::module;
-use crate::module::Module;
+use crate::prepare::Pair;
 use crate::step::Steps;
 use crate::tally::Tally;
 use crate::tally::Test;
@@ -28,9 +28,9 @@ const SHOWN: usize = 40;
 const WORKSPACES: [(&str, &str); 2] = [("user space", TOOLS), ("laboratory", "qemu")];
 
 /// Checks formats and lints only: `make lint`.
-pub(crate) fn lint(places: &Places, steps: &Steps, stock: &Stock, tally: &Tally) -> Result<()> {
+pub(crate) fn lint(places: &Places, steps: &Steps, kernel: &Kernel, tally: &Tally) -> Result<()> {
     let rust = kernel_sources(places)?;
-    let mut rustfmt = rustfmt_kernel(stock, &rust);
+    let mut rustfmt = rustfmt_kernel(kernel, &rust);
     tally.add(checked("rustfmt: module", rustfmt.arg("--check")));
     for (name, directory) in WORKSPACES {
         let mut fmt = cargo(places, directory);
@@ -50,7 +50,7 @@ pub(crate) fn lint(places: &Places, steps: &Steps, stock: &Stock, tally: &Tally)
         ]);
         tally.add(checked(&format!("clippy: {name}"), &mut clippy));
     }
-    tally.add(clippy_kernel(places, steps, stock));
+    tally.add(clippy_kernel(places, steps, kernel));
     let scripts = shell_scripts(places)?;
     let mut shellcheck = Command::new("shellcheck");
     shellcheck
@@ -62,18 +62,8 @@ pub(crate) fn lint(places: &Places, steps: &Steps, stock: &Stock, tally: &Tally)
 }
 
 /// All checks of `make test` that need no guest.
-pub(crate) fn all(
-    places: &Places,
-    steps: &Steps,
-    stock: &Stock,
-    built: &Module,
-    tally: &Tally,
-) -> Result<()> {
-    let warnings = module::warnings(&built.log)
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    tally.add(Test::of("module: builds without a warning", warnings));
+pub(crate) fn all(places: &Places, steps: &Steps, pair: &Pair, tally: &Tally) -> Result<()> {
+    tally.add(warnings("stock kernel", pair));
     for (name, directory) in WORKSPACES {
         // A changed lock file that nobody committed would build something else.
         let mut locked = cargo(places, directory);
@@ -82,7 +72,7 @@ pub(crate) fn all(
             .stdout(Stdio::null());
         tally.add(checked(&format!("Cargo.lock: {name}"), &mut locked));
     }
-    lint(places, steps, stock, tally)?;
+    lint(places, steps, &pair.kernel, tally)?;
     for (name, directory) in WORKSPACES {
         let mut test = cargo(places, directory);
         test.args(["test", "--quiet", "--workspace", "--no-fail-fast"]);
@@ -91,10 +81,17 @@ pub(crate) fn all(
     Ok(())
 }
 
+/// Whether the module was built without a warning.
+pub(crate) fn warnings(what: &str, pair: &Pair) -> Test {
+    let lines = module::warnings(&pair.module.log);
+    let lines = lines.into_iter().map(str::to_owned).collect();
+    Test::of(&format!("module: builds without a warning, {what}"), lines)
+}
+
 /// Formats everything: `make fmt`.
-pub(crate) fn format(places: &Places, stock: &Stock) -> Result<bool> {
+pub(crate) fn format(places: &Places, kernel: &Kernel) -> Result<bool> {
     let rust = kernel_sources(places)?;
-    let mut good = rustfmt_kernel(stock, &rust).status()?.success();
+    let mut good = rustfmt_kernel(kernel, &rust).status()?.success();
     for (_, directory) in WORKSPACES {
         good &= cargo(places, directory)
             .args(["fmt", "--all"])
@@ -105,18 +102,18 @@ pub(crate) fn format(places: &Places, stock: &Stock) -> Result<bool> {
 }
 
 /// The module is formatted by the kernel's own rules.
-fn rustfmt_kernel(stock: &Stock, files: &[PathBuf]) -> Command {
+fn rustfmt_kernel(kernel: &Kernel, files: &[PathBuf]) -> Command {
     let mut command = Command::new("rustfmt");
     command
         .args(["--edition", "2021", "--config-path"])
-        .arg(stock.source.join(".rustfmt.toml"))
+        .arg(kernel.source.join(".rustfmt.toml"))
         .args(files);
     command
 }
 
-fn clippy_kernel(places: &Places, steps: &Steps, stock: &Stock) -> Test {
+fn clippy_kernel(places: &Places, steps: &Steps, kernel: &Kernel) -> Test {
     let name = "clippy: module";
-    match module::clippy(places, steps, stock) {
+    match module::clippy(places, steps, kernel) {
         Ok(log) => {
             let warned = !module::warnings(&log).is_empty();
             let lines = if warned { last(&log) } else { Vec::new() };

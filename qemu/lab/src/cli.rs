@@ -23,13 +23,17 @@ use crate::config::Config;
 use crate::guest;
 use crate::guest::Run;
 use crate::kernel;
+use crate::kernel::Flavour;
 use crate::kselftest::Collection;
 use crate::prepare;
+use crate::prepare::Later;
 use crate::qemu;
 use crate::qemu::Boot;
+use crate::soak;
 use crate::step::Steps;
 use crate::suite;
 use crate::suite::Choice;
+use crate::suite::Setting;
 use crate::tally::Outcome;
 use crate::tally::Tally;
 use crate::userspace;
@@ -48,17 +52,23 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Commands {
-    /// Boot the stock kernel, load the module, run the demonstration.
+    /// Boot a kernel, load the module, run the demonstration.
     Run {
         /// Guest of qemu/guests.toml.
         #[arg(long, default_value = "stock", env = "GUEST")]
         guest: String,
+        /// The kernel to boot.
+        #[arg(long, default_value = "stock", env = "KERNEL")]
+        kernel: Flavour,
     },
-    /// Boot the stock kernel, load the module, give a prompt.
+    /// Boot a kernel, load the module, give a prompt.
     Shell {
         /// Guest of qemu/guests.toml.
         #[arg(long, default_value = "stock", env = "GUEST")]
         guest: String,
+        /// The kernel to boot.
+        #[arg(long, default_value = "stock", env = "KERNEL")]
+        kernel: Flavour,
     },
     /// Run every check and every suite that is not a soak.
     Test(Selection),
@@ -87,6 +97,9 @@ struct Selection {
     /// Only tests that match, such as 'abi.*', and no other check.
     #[arg(long, env = "FILTER")]
     filter: Option<String>,
+    /// Only with this kernel.
+    #[arg(long, env = "KERNEL")]
+    kernel: Option<Flavour>,
     /// Where the random numbers begin; repeats an earlier run.
     #[arg(long, env = "SEED")]
     seed: Option<u64>,
@@ -99,22 +112,23 @@ impl Cli {
         let config = Config::read(&places.tree)?;
         let steps = Steps::new();
         let good = match self.command {
-            Commands::Run { guest } => run(&places, &config, &steps, &guest)?,
-            Commands::Shell { guest } => shell(&places, &config, &steps, &guest)?,
+            Commands::Run { guest, kernel } => run(&places, &config, &steps, &guest, kernel)?,
+            Commands::Shell { guest, kernel } => shell(&places, &config, &steps, &guest, kernel)?,
             Commands::Test(selection) => test(&places, &config, &steps, selection, false)?,
             Commands::Soak(selection) => test(&places, &config, &steps, selection, true)?,
             Commands::Lint => {
                 let tally = Tally::default();
-                let stock = kernel::prepare(&places, &steps)?;
-                checks::lint(&places, &steps, &stock, &tally)?;
+                let stock = kernel::stock::prepare(&places, &steps)?;
+                checks::lint(&places, &steps, &stock.kernel, &tally)?;
                 tally.finish()
             }
             Commands::Fmt => {
-                let stock = kernel::prepare(&places, &steps)?;
-                checks::format(&places, &stock)?
+                let stock = kernel::stock::prepare(&places, &steps)?;
+                checks::format(&places, &stock.kernel)?
             }
             Commands::Build => {
-                prepare::all(&places, &steps, &config)?;
+                let prepared = prepare::all(&places, &steps, &config)?;
+                prepare::debug(&places, &steps, &prepared.stock)?;
                 true
             }
             Commands::Update => {
@@ -144,14 +158,18 @@ impl Cli {
     }
 }
 
-fn run(places: &Places, config: &Config, steps: &Steps, name: &str) -> Result<bool> {
+fn run(
+    places: &Places,
+    config: &Config,
+    steps: &Steps,
+    name: &str,
+    flavour: Flavour,
+) -> Result<bool> {
     let machine = config.guest(name)?;
     let prepared = prepare::all(places, steps, config)?;
+    let pair = prepared.pair(places, steps, flavour)?;
     println!();
-    println!(
-        "Debian's stock kernel {}, package version {}",
-        prepared.stock.release, prepared.stock.version
-    );
+    println!("{}", pair.kernel.describe());
     println!("guest \"{name}\": {}", machine.what);
     println!();
     let job = Job {
@@ -167,11 +185,18 @@ fn run(places: &Places, config: &Config, steps: &Steps, name: &str) -> Result<bo
         gates: true,
         ..Job::default()
     };
-    let job = guest::job(&prepared, machine, job)?;
+    let job = guest::job(&prepared, &pair, machine, job)?;
     let directory = Run::begin(places)?.directory("run")?;
-    let report = guest::run(places, &prepared, machine, &directory, &job, &|line| {
-        println!("  {line}")
-    })?;
+    let live = |line: &str| println!("  {line}");
+    let report = guest::run(
+        places,
+        &prepared.image,
+        &pair,
+        machine,
+        &directory,
+        &job,
+        &live,
+    )?;
 
     println!();
     for test in &report.tests {
@@ -209,9 +234,16 @@ fn run(places: &Places, config: &Config, steps: &Steps, name: &str) -> Result<bo
     Ok(!report.failed())
 }
 
-fn shell(places: &Places, config: &Config, steps: &Steps, name: &str) -> Result<bool> {
+fn shell(
+    places: &Places,
+    config: &Config,
+    steps: &Steps,
+    name: &str,
+    flavour: Flavour,
+) -> Result<bool> {
     let machine = config.guest(name)?;
     let prepared = prepare::all(places, steps, config)?;
+    let pair = prepared.pair(places, steps, flavour)?;
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok();
     let job = Job {
         shell: Some(Shell {
@@ -221,16 +253,20 @@ fn shell(places: &Places, config: &Config, steps: &Steps, name: &str) -> Result<
         }),
         ..Job::default()
     };
-    let job = guest::job(&prepared, machine, job)?;
+    let job = Job {
+        // Nobody obeys it here: a person has QEMU's monitor (Ctrl-A c).
+        lab: false,
+        ..guest::job(&prepared, &pair, machine, job)?
+    };
     let directory = Run::begin(places)?.directory("shell")?;
     let initramfs = directory.join("initramfs.cpio");
-    prepared.image.with_job(&job, &initramfs)?;
+    prepared.image.with_job(&pair.module, &job, &initramfs)?;
     println!(
         "Booting {} in guest \"{name}\" ({}). `exit` powers off, Ctrl-A x ends QEMU.",
-        prepared.stock.release, machine.what
+        pair.kernel.release, machine.what
     );
     let boot = Boot {
-        kernel: &prepared.stock.image(),
+        kernel: &pair.kernel,
         initramfs: &initramfs,
         directory: &directory,
     };
@@ -254,18 +290,45 @@ fn test(
         },
         suite: selection.suite.filter(|name| !name.is_empty()),
         filter: selection.filter.filter(|pattern| !pattern.is_empty()),
+        kernel: selection.kernel,
         soak,
     };
+    let turns = suite::turns(config, &choice)?;
+    let needs_debug = turns.iter().any(|turn| turn.flavour == Flavour::Debug);
     let tally = Tally::default();
     let prepared = prepare::all(places, steps, config)?;
     println!(
         "seed {} (make test SEED={} repeats)",
         choice.seed, choice.seed
     );
-    if choice.suite.is_none() && choice.filter.is_none() && !soak {
-        checks::all(places, steps, &prepared.stock, &prepared.module, &tally)?;
-    }
-    suite::run(places, config, &prepared, &choice, &tally)?;
+    let debug = Later::default();
+    let setting = Setting {
+        places,
+        config,
+        prepared: &prepared,
+        debug: &debug,
+        choice: &choice,
+        tally: &tally,
+    };
+    std::thread::scope(|scope| {
+        if needs_debug {
+            scope.spawn(|| debug.make(|| prepare::debug(places, steps, &prepared.stock)));
+        }
+        if choice.suite.is_none() && choice.filter.is_none() && !soak {
+            checks::all(places, steps, &prepared.pair, &tally)?;
+        }
+        let mut rows = suite::run(&setting, turns)?;
+        if needs_debug {
+            if let Ok(pair) = debug.wait() {
+                tally.add(checks::warnings("debug kernel", &pair));
+            }
+        }
+        if soak {
+            let kernels = prepared.pair.kernel.describe();
+            soak::finish(places, choice.seed, &kernels, &mut rows)?;
+        }
+        anyhow::Ok(())
+    })?;
     println!("{}", steps.summary().pop().unwrap_or_default());
     Ok(tally.finish())
 }

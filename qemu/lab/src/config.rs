@@ -12,6 +12,8 @@ use anyhow::Context;
 use anyhow::Result;
 use serde::Deserialize;
 
+use crate::kernel::Flavour;
+
 /// A machine to boot.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +37,9 @@ pub(crate) struct Guest {
     #[serde(default)]
     pub(crate) disks: Vec<Disk>,
     #[serde(default)]
-    pub(crate) kmemleak: bool,
+    pub(crate) acpi: bool,
+    #[serde(default)]
+    pub(crate) hotplug: bool,
     #[serde(default)]
     pub(crate) icount: Option<String>,
 }
@@ -55,7 +59,10 @@ pub(crate) struct Disk {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Suite {
     pub(crate) what: String,
+    #[serde(default)]
     pub(crate) guests: Vec<String>,
+    #[serde(default)]
+    pub(crate) debug: Vec<String>,
     #[serde(default)]
     pub(crate) tests: Vec<String>,
     #[serde(default)]
@@ -119,13 +126,14 @@ impl Config {
             suites: toml::from_str(suites).context("qemu/suites.toml")?,
         };
         for (name, suite) in &config.suites {
-            if suite.guests.is_empty() || (suite.tests.is_empty() && suite.programs.is_empty()) {
+            let nowhere = suite.guests.is_empty() && suite.debug.is_empty();
+            if nowhere || (suite.tests.is_empty() && suite.programs.is_empty()) {
                 bail!("qemu/suites.toml: suite \"{name}\" runs nothing");
             }
             if !suite.tests.is_empty() && suite.at_least == 0 {
                 bail!("qemu/suites.toml: suite \"{name}\" has tests and no at_least: none could run and it would pass");
             }
-            for guest in &suite.guests {
+            for guest in suite.guests.iter().chain(&suite.debug) {
                 config
                     .guest(guest)
                     .with_context(|| format!("suite \"{name}\""))?;
@@ -164,6 +172,14 @@ impl Config {
         all.sort();
         all.dedup();
         all
+    }
+}
+
+impl Suite {
+    /// Its guests, each with the kernel that boots there.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (Flavour, &str)> {
+        let stock = self.guests.iter().map(|name| (Flavour::Stock, &**name));
+        stock.chain(self.debug.iter().map(|name| (Flavour::Debug, &**name)))
     }
 }
 

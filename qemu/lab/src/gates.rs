@@ -6,10 +6,19 @@ use regex::Regex;
 
 use anyhow::Result;
 
-/// Signs of a defect in the kernel's log.
+/// Signs of a defect in the kernel's log. The last line: faults that the IOMMUs
+/// of AMD and of virtio report.
 const BAD: &str = concat!(
     r"WARNING:|BUG:|KASAN|UBSAN|INFO: .*(lock|task|rcu|leak)|DMA-API:|refcount_t|kmemleak|Oops",
     r"|DMAR: \[|general protection|Bad page|Kernel panic|Call Trace|soft lockup|hung_task",
+    r"|kernel BUG at|BUG \S+ \(|pagealloc:|ODEBUG:|nobody cared",
+    r"|AMD-Vi: Event logged|virtio_iommu.*fault",
+);
+
+/// Lines of a sound boot of the debug kernel that say one of these words.
+const HARMLESS: &str = concat!(
+    r"kmemleak: (Kernel memory leak detector initialized|Automatic memory scanning thread)",
+    r"|DMA-API: (preallocated \d+ debug entries|debugging enabled by kernel config)",
 );
 
 /// Signs that nothing more will come of this guest.
@@ -22,6 +31,7 @@ const AFTER: usize = 12;
 #[derive(Debug)]
 pub(crate) struct Watch {
     bad: Regex,
+    harmless: Regex,
     fatal: Regex,
     mark: Option<String>,
     after: usize,
@@ -34,6 +44,7 @@ impl Watch {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             bad: Regex::new(BAD)?,
+            harmless: Regex::new(HARMLESS)?,
             fatal: Regex::new(FATAL)?,
             mark: None,
             after: 0,
@@ -50,7 +61,7 @@ impl Watch {
             return;
         }
         self.dead |= self.fatal.is_match(line);
-        if self.bad.is_match(line) {
+        if self.bad.is_match(line) && !self.harmless.is_match(line) {
             if self.after == 0 {
                 let place = self.mark.as_deref().unwrap_or("the first test's end");
                 self.problems.push(format!("after \"{place}\":"));
@@ -110,6 +121,13 @@ mod tests {
             "DMAR: [DMA Read NO_PASID] Request device [00:03.0] fault addr 0x1000",
             "Oops: general protection fault, probably for non-canonical address",
             "Bad page state in process userdma",
+            "kernel BUG at mm/slub.c:540!",
+            "BUG kmalloc-64 (Tainted: G           O): Object already free",
+            "pagealloc: memory corruption",
+            "ODEBUG: free active (active state 0) object type: timer_list",
+            "irq 11: nobody cared (try booting with the \"irqpoll\" option)",
+            "pci 0000:00:03.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x0001]",
+            "virtio_iommu virtio0: page fault from EP 24 at 0x1000 [R]",
         ] {
             let watch = judge(&["fine", line])?;
             assert!(!watch.into_problems().is_empty(), "not seen: {line}");
@@ -124,6 +142,11 @@ mod tests {
             "Linux version 7.3.4+deb13-amd64",
             "userdma 0000:00:03.0: edu card",
             "userdma: loading out-of-tree module taints kernel.",
+            "kmemleak: Kernel memory leak detector initialized (mem pool available: 15500)",
+            "kmemleak: Automatic memory scanning thread started",
+            "DMA-API: preallocated 65536 debug entries",
+            "DMA-API: debugging enabled by kernel config",
+            "kasan: KernelAddressSanitizer initialized",
         ])?;
         assert!(!watch.is_dead());
         assert_eq!(watch.into_problems(), [""; 0]);

@@ -8,7 +8,6 @@ use std::io::BufRead;
 use std::io::BufReader;
 use std::io::ErrorKind;
 use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -26,10 +25,14 @@ use crate::config::Guest;
 use crate::gates;
 use crate::gates::Watch;
 use crate::image;
+use crate::image::Image;
+use crate::kernel::Flavour;
 use crate::ktap::Parser;
+use crate::prepare::Pair;
 use crate::prepare::Prepared;
 use crate::qemu;
 use crate::qemu::Boot;
+use crate::soak::Deeds;
 use crate::step;
 use crate::tally::Outcome;
 use crate::tally::Test;
@@ -46,6 +49,14 @@ const POWER_OFF: Duration = Duration::from_secs(20);
 /// How many runs' logs stay in the cache.
 const RUNS_KEPT: u32 = 20;
 
+/// How much longer everything may take than with the stock kernel.
+pub(crate) fn slower(flavour: Flavour) -> u32 {
+    match flavour {
+        Flavour::Stock => 1,
+        Flavour::Debug => 4,
+    }
+}
+
 enum Event {
     Kernel(String),
     Result(String),
@@ -57,6 +68,8 @@ enum Event {
 pub(crate) struct Report {
     /// Every named test, the laboratory's own included.
     pub(crate) tests: Vec<Test>,
+    /// What the tests say that they did.
+    pub(crate) deeds: Deeds,
     /// How long it took.
     pub(crate) took: Duration,
     /// Where its logs are, for the person.
@@ -102,27 +115,35 @@ impl Run {
     }
 }
 
-/// Completes `job` with what the guest's description says.
-pub(crate) fn job(prepared: &Prepared, guest: &Guest, job: Job) -> Result<Job> {
-    let modules = prepared.stock.module_files(&guest.modules)?;
+/// Completes `job` with what the guest's description and the kernel say.
+pub(crate) fn job(prepared: &Prepared, pair: &Pair, guest: &Guest, job: Job) -> Result<Job> {
+    let debug = pair.kernel.flavour == Flavour::Debug;
+    let modules = match debug {
+        // It has everything built in.
+        true => Vec::new(),
+        false => prepared.stock.module_files(&guest.modules)?,
+    };
     Ok(Job {
         stock_modules: modules
             .iter()
             .map(|file| image::guest_path(&prepared.stock, file))
             .collect(),
         load: true,
-        kmemleak: guest.kmemleak,
+        kmemleak: debug,
+        kunit: debug && pair.module.has_kunit()?,
+        lab: guest.hotplug,
         parameters: guest.parameters.clone(),
         devices: u32::try_from(guest.cards.len())?,
         ..job
     })
 }
 
-/// Boots the guest and does the job, with all files in `directory`. `live` gets every remark and mark of the
-/// results as it comes.
+/// Boots the guest and does the job, with all files in `directory`. `live` gets
+/// every remark of the results as it comes.
 pub(crate) fn run(
     places: &Places,
-    prepared: &Prepared,
+    image: &Image,
+    pair: &Pair,
     guest: &Guest,
     directory: &Path,
     job: &Job,
@@ -130,9 +151,9 @@ pub(crate) fn run(
 ) -> Result<Report> {
     let begun = Instant::now();
     let initramfs = directory.join("initramfs.cpio");
-    prepared.image.with_job(job, &initramfs)?;
+    image.with_job(&pair.module, job, &initramfs)?;
     let boot = Boot {
-        kernel: &prepared.stock.image(),
+        kernel: &pair.kernel,
         initramfs: &initramfs,
         directory,
     };
@@ -155,10 +176,11 @@ pub(crate) fn run(
     )?;
 
     let work: u64 = job.work.iter().map(|work| work.seconds).sum();
-    let limit = OVERHEAD + Duration::from_secs(work);
+    let limit = OVERHEAD * slower(pair.kernel.flavour) + Duration::from_secs(work);
     let mut deadline = begun + limit;
     let mut watch = Watch::new()?;
     let mut parser = Parser::default();
+    let mut deeds = Deeds::default();
     let mut open = 2;
     let mut ending = None;
     while open > 0 {
@@ -173,6 +195,7 @@ pub(crate) fn run(
             }
             Ok(Event::Result(line)) => {
                 if let Some(remark) = parser.line(&line) {
+                    deeds.remark(remark);
                     live(remark);
                 }
             }
@@ -206,6 +229,7 @@ pub(crate) fn run(
     remove_big(directory);
     Ok(Report {
         tests,
+        deeds,
         took: begun.elapsed(),
         logs: places.outside(directory),
     })
@@ -218,19 +242,11 @@ impl Report {
             .iter()
             .any(|test| matches!(test.outcome, Outcome::Failed(_)))
     }
-
-    /// How many tests passed, the laboratory's own included.
-    pub(crate) fn passed(&self) -> usize {
-        self.tests
-            .iter()
-            .filter(|test| test.outcome == Outcome::Passed)
-            .count()
-    }
 }
 
 /// Copies a channel into a log file and into the stream of events.
 fn follow(
-    channel: UnixStream,
+    channel: File,
     log: PathBuf,
     sender: Sender<Event>,
     wrap: fn(String) -> Event,

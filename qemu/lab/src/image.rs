@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The guest's initramfs: busybox, `/init`, the module, the programs, the
-//! stock modules that guests ask for, and the files of `qemu/overlay/`.
+//! The guest's initramfs: busybox, `/init`, the programs, the stock modules that
+//! guests ask for, the files of `qemu/overlay/`; and for each boot the job and
+//! the module of the kernel that boots.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +26,7 @@ use crate::cache::Key;
 use crate::cache::Places;
 use crate::cache::Product;
 use crate::exec;
-use crate::kernel::Stock;
+use crate::kernel::stock::Stock;
 use crate::kselftest::Collection;
 use crate::module::Module;
 use crate::step::Steps;
@@ -124,7 +125,7 @@ pub(crate) fn guest_path(stock: &Stock, file: &Path) -> String {
         .unwrap_or(file)
         .to_string_lossy();
     let plain = inside.trim_end_matches(".xz").trim_end_matches(".zst");
-    format!("/lib/modules/{}/{plain}", stock.release)
+    format!("/lib/modules/{}/{plain}", stock.kernel.release)
 }
 
 /// Builds the image unless it is in the cache.
@@ -132,7 +133,6 @@ pub(crate) fn build(
     places: &Places,
     steps: &Steps,
     stock: &Stock,
-    module: &Module,
     programs: &Programs,
     stock_modules: &[PathBuf],
 ) -> Result<Image> {
@@ -143,10 +143,6 @@ pub(crate) fn build(
     // For process 1 before it has mounted /dev.
     content.add("dev/console", Entry::Device(5, 1));
     content.add("init", Entry::File(programs.init.clone(), 0o755));
-    content.add(
-        job::MODULE.trim_start_matches('/'),
-        Entry::File(module.file.clone(), 0o644),
-    );
     for entry in fs::read_dir(&programs.directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -194,8 +190,8 @@ pub(crate) fn build(
 }
 
 impl Image {
-    /// Writes this image with a job behind it.
-    pub(crate) fn with_job(&self, job: &Job, to: &Path) -> Result<()> {
+    /// Writes this image with a module and a job behind it.
+    pub(crate) fn with_job(&self, module: &Module, job: &Job, to: &Path) -> Result<()> {
         fs::copy(&self.file, to).with_context(|| format!("writing {}", to.display()))?;
         let file = fs::OpenOptions::new().append(true).open(to)?;
         let mut content = Content::default();
@@ -204,13 +200,17 @@ impl Image {
             job::PATH.trim_start_matches('/'),
             Entry::Bytes(bytes, 0o644),
         );
+        content.add(
+            job::MODULE.trim_start_matches('/'),
+            Entry::File(module.file.clone(), 0o644),
+        );
         content.write(BufWriter::new(file))
     }
 }
 
 /// The suites as the kernel's own runner expects them, and that runner.
 fn kselftest(content: &mut Content, stock: &Stock, programs: &Programs) -> Result<()> {
-    let own = stock.source.join("tools/testing/selftests");
+    let own = stock.kernel.source.join("tools/testing/selftests");
     for file in [
         "run_kselftest.sh",
         "kselftest/runner.sh",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! The laboratory: builds userdma against Debian's unmodified stock kernel and
-//! runs it in QEMU.
+//! against a debug kernel of its own, and runs it in QEMU.
 //!
 //! `qemu/enter` starts this program inside the Debian root. The way through:
 //!
@@ -15,7 +15,8 @@
 //! * [`apt`], [`kernel`], [`module`], [`userspace`], [`image`]: the steps;
 //! * [`config`]: `guests.toml` and `suites.toml`;
 //! * [`guest`], [`qemu`], [`ktap`], [`gates`]: one boot and its judgement;
-//! * [`suite`], [`checks`], [`tally`]: what `make test` adds up.
+//! * [`suite`], [`checks`], [`tally`], [`soak`]: what `make test` and `make soak`
+//!   add up.
 
 mod apt;
 mod cache;
@@ -32,6 +33,7 @@ mod ktap;
 mod module;
 mod prepare;
 mod qemu;
+mod soak;
 mod step;
 mod suite;
 mod tally;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! `userdma.ko`, built out of tree against the stock kernel.
+//! `userdma.ko`, built out of tree against one of the kernels.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,8 +15,8 @@ use crate::cache::Lock;
 use crate::cache::Places;
 use crate::cache::Product;
 use crate::exec::Log;
-use crate::kernel;
-use crate::kernel::Stock;
+use crate::kernel::Flavour;
+use crate::kernel::Kernel;
 use crate::step::Steps;
 
 /// A built module.
@@ -28,9 +28,19 @@ pub(crate) struct Module {
     pub(crate) log: String,
 }
 
+impl Module {
+    /// Whether it has KUnit suites, which run when a kernel with KUnit loads it.
+    pub(crate) fn has_kunit(&self) -> Result<bool> {
+        let section = b".kunit_test_suites";
+        let bytes =
+            fs::read(&self.file).with_context(|| format!("reading {}", self.file.display()))?;
+        Ok(bytes.windows(section.len()).any(|window| window == section))
+    }
+}
+
 /// The key of the module's sources for one kernel.
-fn key(places: &Places, stock: &Stock) -> Result<Key> {
-    let mut key = Key::new("module 1").text(&stock.version);
+fn key(places: &Places, kernel: &Kernel) -> Result<Key> {
+    let mut key = Key::new("module 1").text(&kernel.version);
     for source in ["Kbuild", "include", "rust"] {
         key = key.sources(&places.tree, source)?;
     }
@@ -38,8 +48,8 @@ fn key(places: &Places, stock: &Stock) -> Result<Key> {
 }
 
 /// Builds the module unless it is in the cache.
-pub(crate) fn build(places: &Places, steps: &Steps, stock: &Stock) -> Result<Module> {
-    let key = key(places, stock)?;
+pub(crate) fn build(places: &Places, steps: &Steps, kernel: &Kernel) -> Result<Module> {
+    let key = key(places, kernel)?;
     let product = Product::new(
         places.cached("built").join(format!("module-{}", key.hex())),
         &key,
@@ -49,21 +59,26 @@ pub(crate) fn build(places: &Places, steps: &Steps, stock: &Stock) -> Result<Mod
         log: String::new(),
     };
     let record = product.path.join("build.log");
+    let what = match kernel.flavour {
+        Flavour::Stock => "module userdma.ko",
+        Flavour::Debug => "module userdma.ko, debug kernel",
+    };
     if product.is_ready() {
-        steps.cached("module userdma.ko");
+        steps.cached(what);
         let log = fs::read_to_string(record)?;
         return Ok(Module { log, ..module });
     }
     let _lock = Lock::take(places, "module", || {
         steps.say("another run builds a module; waiting for it");
     })?;
-    let step = steps.begin("module userdma.ko", Duration::from_secs(15));
-    let log = Log::create(places, "module")?;
+    let step = steps.begin(what, Duration::from_secs(15));
+    let name = format!("module{}", kernel.flavour.suffix());
+    let log = Log::create(places, &name)?;
     // From nothing: an incremental build would not repeat its warnings.
-    let objects = fresh(places, "module")?;
+    let objects = fresh(places, &name)?;
     log.run(
         &step,
-        command(places, stock, &objects).arg("modules"),
+        command(places, kernel, &objects).arg("modules"),
         "correct the source; the log has the compiler's words",
     )?;
     product.begin()?;
@@ -79,7 +94,7 @@ pub(crate) fn build(places: &Places, steps: &Steps, stock: &Stock) -> Result<Mod
 }
 
 /// Runs clippy over the module, as the kernel runs it; returns what it prints.
-pub(crate) fn clippy(places: &Places, steps: &Steps, stock: &Stock) -> Result<String> {
+pub(crate) fn clippy(places: &Places, steps: &Steps, kernel: &Kernel) -> Result<String> {
     let _lock = Lock::take(places, "module", || {
         steps.say("another run builds a module; waiting for it");
     })?;
@@ -88,7 +103,7 @@ pub(crate) fn clippy(places: &Places, steps: &Steps, stock: &Stock) -> Result<St
     let objects = fresh(places, "module-clippy")?;
     log.run(
         &step,
-        command(places, stock, &objects).args(["CLIPPY=1", "modules"]),
+        command(places, kernel, &objects).args(["CLIPPY=1", "modules"]),
         "correct the source; the log has clippy's words",
     )?;
     step.done();
@@ -112,8 +127,8 @@ fn fresh(places: &Places, name: &str) -> Result<PathBuf> {
     Ok(objects)
 }
 
-fn command(places: &Places, stock: &Stock, objects: &std::path::Path) -> Command {
-    let mut command = kernel::make(&stock.source, &stock.build);
+fn command(places: &Places, kernel: &Kernel, objects: &std::path::Path) -> Command {
+    let mut command = kernel.make();
     command
         .arg(format!("M={}", places.tree.display()))
         .arg(format!("MO={}", objects.display()));

@@ -2,9 +2,10 @@
 
 //! One QEMU process: its command line, its channels, its end.
 
+mod control;
+
 use std::fs;
 use std::fs::File;
-use std::io::BufReader;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -12,6 +13,9 @@ use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -21,19 +25,30 @@ use anyhow::Result;
 use command_fds::CommandFdExt;
 use command_fds::FdMapping;
 
+use rustix::pipe::PipeFlags;
+use userdma_init::lab;
+
 use crate::config::Disk;
 use crate::config::Guest;
 use crate::exec;
+use crate::kernel::Flavour;
+use crate::kernel::Kernel;
+use crate::qemu::control::Control;
+use crate::qemu::control::OBEY;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
-/// How long QEMU may take to obey.
-const OBEY: Duration = Duration::from_secs(5);
+/// What makes the debug kernel look closer, and stop at the first finding: what
+/// comes after one is not to be trusted.
+const DEBUG: &str = "panic_on_warn=1 page_poison=1 iommu.debug_pagealloc=1";
+
+/// Room in a pipe for what a guest prints while we are not looking.
+const PIPE: usize = 1 << 20;
 
 /// The files of a boot.
 #[derive(Debug)]
 pub(crate) struct Boot<'a> {
-    pub(crate) kernel: &'a Path,
+    pub(crate) kernel: &'a Kernel,
     pub(crate) initramfs: &'a Path,
     /// Where disks and logs go.
     pub(crate) directory: &'a Path,
@@ -44,14 +59,29 @@ pub(crate) struct Boot<'a> {
 pub(crate) struct Machine {
     child: Child,
     /// The guest's kernel log (first serial port).
-    pub(crate) kernel: Option<UnixStream>,
+    pub(crate) kernel: Option<File>,
     /// The guest's results (second serial port).
-    pub(crate) results: Option<UnixStream>,
-    control: Option<UnixStream>,
+    pub(crate) results: Option<File>,
+    control: Arc<Mutex<Control>>,
+}
+
+/// The kernel's command line; the guest's own words come last and win.
+fn kernel_line(guest: &Guest, flavour: Flavour, console: &str) -> String {
+    // On a busy host the kernel may find that its timer does not tick.
+    let mut words = vec![console, "no_timer_check"];
+    if flavour == Flavour::Debug {
+        words.push(DEBUG);
+        // Through ACPI each probe and removal of a card takes a second there.
+        if !guest.acpi && !guest.hotplug {
+            words.push("pci=noacpi");
+        }
+    }
+    words.push(&guest.kernel);
+    words.join(" ")
 }
 
 /// The part of the command line that both kinds of start share.
-fn base(guest: &Guest, boot: &Boot<'_>, kernel: &str) -> Result<Command> {
+fn base(guest: &Guest, boot: &Boot<'_>, console: &str) -> Result<Command> {
     let mut command = Command::new(PROGRAM);
     command
         .args([
@@ -69,14 +99,18 @@ fn base(guest: &Guest, boot: &Boot<'_>, kernel: &str) -> Result<Command> {
         .args(["-d", "guest_errors", "-D"])
         .arg(boot.directory.join("qemu.log"))
         .arg("-kernel")
-        .arg(boot.kernel)
+        .arg(&boot.kernel.image)
         .arg("-initrd")
         .arg(boot.initramfs)
-        .args(["-append", &format!("{kernel} {}", guest.kernel)]);
+        .args(["-append", &kernel_line(guest, boot.kernel.flavour, console)]);
     if let Some(icount) = &guest.icount {
         command.args(["-icount", icount]);
     }
-    for device in guest.devices.iter().chain(&guest.cards) {
+    let cards = match guest.hotplug {
+        true => control::pluggable(&guest.cards),
+        false => guest.cards.clone(),
+    };
+    for device in guest.devices.iter().chain(&cards) {
         command.args(["-device", device]);
     }
     for (number, disk) in guest.disks.iter().enumerate() {
@@ -94,6 +128,45 @@ fn base(guest: &Guest, boot: &Boot<'_>, kernel: &str) -> Result<Command> {
             ]);
     }
     Ok(command)
+}
+
+/// QEMU's ends of its channels, by the number that each has there.
+#[derive(Default)]
+struct Fds(Vec<FdMapping>);
+
+impl Fds {
+    fn give(&mut self, parent_fd: OwnedFd) -> Result<i32> {
+        let child_fd = 3 + i32::try_from(self.0.len())?;
+        self.0.push(FdMapping {
+            parent_fd,
+            child_fd,
+        });
+        Ok(child_fd)
+    }
+
+    /// A channel from QEMU only: a pipe. QEMU drops what finds no room, and it
+    /// writes single bytes, of which a socket has room for a few hundred.
+    fn listen(&mut self, command: &mut Command, name: &str) -> Result<File> {
+        let (our, their) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::pipe::fcntl_setpipe_size(&our, PIPE).context("enlarging a pipe")?;
+        let fd = self.give(their)?;
+        command
+            .arg("-add-fd")
+            .arg(format!("fd={fd},set={fd}"))
+            .arg("-chardev")
+            .arg(format!("file,id={name},path=/dev/fdset/{fd},append=on"));
+        Ok(File::from(our))
+    }
+
+    /// A channel both ways: a socket.
+    fn talk(&mut self, command: &mut Command, name: &str) -> Result<UnixStream> {
+        let (our, their) = UnixStream::pair().context("making a channel to QEMU")?;
+        let fd = self.give(OwnedFd::from(their))?;
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id={name},fd={fd}"));
+        Ok(our)
+    }
 }
 
 fn make_disk(disk: &Disk, file: &Path) -> Result<()> {
@@ -116,30 +189,29 @@ fn make_disk(disk: &Disk, file: &Path) -> Result<()> {
 
 /// Starts a guest for tests, its channels in our hands.
 pub(crate) fn start(guest: &Guest, boot: &Boot<'_>) -> Result<Machine> {
-    let kernel = "console=ttyS0,115200 loglevel=7 panic=-1 oops=panic";
-    let mut command = base(guest, boot, kernel)?;
-    let mut ours = Vec::new();
-    let mut theirs = Vec::new();
-    for (child_fd, name) in [(3, "kernel"), (4, "results"), (5, "control")] {
-        let (our, their) = UnixStream::pair().context("making a channel to QEMU")?;
-        command
-            .arg("-chardev")
-            .arg(format!("socket,id={name},fd={child_fd}"));
-        ours.push(our);
-        theirs.push(FdMapping {
-            parent_fd: OwnedFd::from(their),
-            child_fd,
-        });
-    }
+    let console = "console=ttyS0,115200 loglevel=7 panic=-1 oops=panic";
+    let mut command = base(guest, boot, console)?;
+    let mut fds = Fds::default();
+    let kernel = fds.listen(&mut command, "kernel")?;
+    let results = fds.listen(&mut command, "results")?;
+    let control = fds.talk(&mut command, "control")?;
+    let control = Arc::new(Mutex::new(Control::new(control)));
     command
         .args(["-serial", "chardev:kernel", "-serial", "chardev:results"])
         .args(["-qmp", "chardev:control"]);
+    if guest.hotplug {
+        let requests = fds.talk(&mut command, "lab")?;
+        command
+            .args(["-device", "virtio-serial-pci", "-device"])
+            .arg(format!("virtserialport,chardev=lab,name={}", lab::PORT));
+        control::obey(requests, Arc::clone(&control), guest.cards.clone());
+    }
     let errors = File::create(boot.directory.join("qemu.stderr"))?;
     command
         .stdin(Stdio::null())
         .stdout(errors.try_clone()?)
         .stderr(errors)
-        .fd_mappings(theirs)
+        .fd_mappings(fds.0)
         .context("handing channels to QEMU")?;
     let child = command
         .spawn()
@@ -147,12 +219,11 @@ pub(crate) fn start(guest: &Guest, boot: &Boot<'_>) -> Result<Machine> {
     // The command holds QEMU's ends of the channels: without this drop their
     // end of file would never come.
     drop(command);
-    let mut ours = ours.into_iter();
     Ok(Machine {
         child,
-        kernel: ours.next(),
-        results: ours.next(),
-        control: ours.next(),
+        kernel: Some(kernel),
+        results: Some(results),
+        control,
     })
 }
 
@@ -190,28 +261,17 @@ impl Machine {
 
     /// Asks over QMP what the machine is doing, then ends it.
     pub(crate) fn end(&mut self) -> Result<String> {
-        let state = self
-            .ask_and_quit()
-            .unwrap_or_else(|error| format!("QMP: {error:#}"));
+        let quit = self
+            .control
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .quit();
+        let state = quit.unwrap_or_else(|error| format!("QMP: {error:#}"));
         if !self.wait(OBEY)? {
             self.child.kill().context("killing QEMU")?;
             self.child.wait()?;
         }
         Ok(state)
-    }
-
-    fn ask_and_quit(&mut self) -> Result<String> {
-        let stream = self.control.take().context("already used")?;
-        stream.set_read_timeout(Some(OBEY))?;
-        stream.set_write_timeout(Some(OBEY))?;
-        let stream = qapi::Stream::new(BufReader::new(stream.try_clone()?), stream);
-        let mut qmp = qapi::Qmp::new(stream);
-        qmp.handshake().context("greeting QEMU")?;
-        let status = qmp
-            .execute(&qapi::qmp::query_status {})
-            .context("query-status")?;
-        qmp.execute(&qapi::qmp::quit {}).context("quit")?;
-        Ok(format!("the machine was {:?}", status.status))
     }
 }
 

@@ -15,8 +15,13 @@ use crate::cache::Places;
 use crate::config::Config;
 use crate::config::Suite;
 use crate::guest;
+use crate::guest::slower;
+use crate::guest::Report;
 use crate::guest::Run;
+use crate::kernel::Flavour;
+use crate::prepare::Later;
 use crate::prepare::Prepared;
+use crate::soak::Row;
 use crate::step;
 use crate::tally::Tally;
 use crate::tally::Test;
@@ -34,43 +39,71 @@ pub(crate) struct Choice {
     pub(crate) filter: Option<String>,
     /// Where the random numbers begin.
     pub(crate) seed: u64,
+    /// With this kernel alone.
+    pub(crate) kernel: Option<Flavour>,
     /// The suites of `make soak`, and no others.
     pub(crate) soak: bool,
 }
 
 /// One boot to come.
-struct Turn<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct Turn<'a> {
     suite_name: &'a str,
     suite: &'a Suite,
     guest_name: &'a str,
+    pub(crate) flavour: Flavour,
 }
 
-/// Runs every chosen suite in every one of its guests.
-pub(crate) fn run(
-    places: &Places,
-    config: &Config,
-    prepared: &Prepared,
-    choice: &Choice,
-    tally: &Tally,
-) -> Result<()> {
-    let mut turns = turns(config, choice)?;
-    // The long ones first: no core idles at the end.
-    turns.sort_by_key(|turn| std::cmp::Reverse(turn.suite.timeout));
-    let run = Run::begin(places)?;
+impl Turn<'_> {
+    /// What the person knows it by.
+    fn name(&self) -> String {
+        let suffix = self.flavour.suffix();
+        format!("{}@{}{suffix}", self.suite_name, self.guest_name)
+    }
+}
+
+/// What all turns share.
+#[derive(Debug)]
+pub(crate) struct Setting<'a> {
+    pub(crate) places: &'a Places,
+    pub(crate) config: &'a Config,
+    pub(crate) prepared: &'a Prepared,
+    /// The debug kernel, which may still be under way.
+    pub(crate) debug: &'a Later,
+    pub(crate) choice: &'a Choice,
+    pub(crate) tally: &'a Tally,
+}
+
+/// Runs all turns, and says what each did.
+pub(crate) fn run(setting: &Setting<'_>, mut turns: Vec<Turn<'_>>) -> Result<Vec<Row>> {
+    // The debug kernel last: it may not be ready yet. The long ones first: no
+    // core idles at the end.
+    turns.sort_by_key(|turn| {
+        (
+            turn.flavour == Flavour::Debug,
+            std::cmp::Reverse(turn.suite.timeout),
+        )
+    });
+    let run = Run::begin(setting.places)?;
     let queue = Mutex::new(VecDeque::from(turns));
+    let rows = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..SIDE_BY_SIDE {
             scope.spawn(|| loop {
                 let next = queue.lock().ok().and_then(|mut queue| queue.pop_front());
                 let Some(turn) = next else { return };
-                one(places, config, prepared, choice, &run, tally, &turn);
+                let row = one(setting, &run, &turn);
+                if let Ok(mut rows) = rows.lock() {
+                    rows.push(row);
+                }
             });
         }
     });
-    Ok(())
+    Ok(rows.into_inner().unwrap_or_default())
 }
 
-fn turns<'a>(config: &'a Config, choice: &Choice) -> Result<Vec<Turn<'a>>> {
+/// The boots that were chosen.
+pub(crate) fn turns<'a>(config: &'a Config, choice: &Choice) -> Result<Vec<Turn<'a>>> {
     if let Some(name) = &choice.suite {
         config.suite(name)?;
     }
@@ -86,15 +119,17 @@ fn turns<'a>(config: &'a Config, choice: &Choice) -> Result<Vec<Turn<'a>>> {
             None => true,
         })
         .flat_map(|(suite_name, suite)| {
-            suite.guests.iter().map(move |guest_name| Turn {
+            suite.places().map(move |(flavour, guest_name)| Turn {
                 suite_name,
                 suite,
                 guest_name,
+                flavour,
             })
         })
+        .filter(|turn| choice.kernel.is_none_or(|wanted| turn.flavour == wanted))
         .collect();
     if turns.is_empty() {
-        bail!("no suite of qemu/suites.toml has tests that match");
+        bail!("no suite of qemu/suites.toml has tests that match, with the kernel that was chosen");
     }
     Ok(turns)
 }
@@ -107,42 +142,31 @@ fn may_share(one: &str, two: &str) -> bool {
     one.contains('*') || two.contains('*') || one == two
 }
 
-fn one(
-    places: &Places,
-    config: &Config,
-    prepared: &Prepared,
-    choice: &Choice,
-    run: &Run,
-    tally: &Tally,
-    turn: &Turn<'_>,
-) {
-    let name = format!("{}@{}", turn.suite_name, turn.guest_name);
-    let outcome = config.guest(turn.guest_name).and_then(|machine| {
-        let job = guest::job(prepared, machine, job(turn.suite, choice)?)?;
-        let directory = run.directory(&name)?;
-        guest::run(places, prepared, machine, &directory, &job, &|_| {})
-    });
-    let report = match outcome {
+fn one(setting: &Setting<'_>, run: &Run, turn: &Turn<'_>) -> Row {
+    let (tally, choice) = (setting.tally, setting.choice);
+    let name = turn.name();
+    let report = match boot(setting, run, turn) {
         Ok(report) => report,
         Err(error) => {
             let lines = format!("{error:#}").lines().map(str::to_owned).collect();
             tally.add(Test::of(&format!("{name} runs"), lines));
-            return;
+            return Row::nothing(&name);
         }
     };
-    let (passed, failed) = (report.passed(), report.failed());
+    let mut row = Row::of(&name, &report);
     for test in report.tests {
         tally.add(Test {
             name: format!("{name} {}", test.name),
             ..test
         });
     }
-    if passed < turn.suite.at_least && choice.filter.is_none() {
+    if row.passed < turn.suite.at_least && choice.filter.is_none() {
         let words = format!(
-            "{passed} tests passed, at least {} must",
-            turn.suite.at_least
+            "{} tests passed, at least {} must",
+            row.passed, turn.suite.at_least
         );
         tally.add(Test::of(&format!("{name} at-least"), vec![words]));
+        row.failed += 1;
     }
     println!(
         "         {name} ({}) took {}; logs: {}",
@@ -150,17 +174,38 @@ fn one(
         step::seconds(report.took),
         report.logs
     );
-    if failed {
+    if row.failed > 0 {
         println!(
-            "         again: make test SUITE={} SEED={}",
-            turn.suite_name, choice.seed
+            "         again: make {} SUITE={}{} SEED={}",
+            if turn.suite.soak { "soak" } else { "test" },
+            turn.suite_name,
+            if turn.flavour == Flavour::Debug {
+                " KERNEL=debug"
+            } else {
+                ""
+            },
+            choice.seed
         );
     }
+    row
+}
+
+fn boot(setting: &Setting<'_>, run: &Run, turn: &Turn<'_>) -> Result<Report> {
+    let machine = setting.config.guest(turn.guest_name)?;
+    let pair = match turn.flavour {
+        Flavour::Stock => setting.prepared.pair.clone(),
+        Flavour::Debug => setting.debug.wait()?,
+    };
+    let job = job(turn.suite, setting.choice, slower(turn.flavour));
+    let job = guest::job(setting.prepared, &pair, machine, job)?;
+    let directory = run.directory(&turn.name())?;
+    let (places, image) = (setting.places, &setting.prepared.image);
+    guest::run(places, image, &pair, machine, &directory, &job, &|_| {})
 }
 
 /// The job of a suite, without what depends on the guest.
-fn job(suite: &Suite, choice: &Choice) -> Result<Job> {
-    let seconds = suite.timeout.as_secs();
+fn job(suite: &Suite, choice: &Choice, slower: u32) -> Job {
+    let seconds = suite.timeout.as_secs() * u64::from(slower);
     let mut work = Vec::new();
     if choice.filter.is_none() {
         for program in &suite.programs {
@@ -185,6 +230,9 @@ fn job(suite: &Suite, choice: &Choice) -> Result<Job> {
             argv.extend(["--skip".to_owned(), pattern.clone()]);
         }
         argv.extend(["--seed".to_owned(), choice.seed.to_string()]);
+        if slower != 1 {
+            argv.extend(["--slow".to_owned(), slower.to_string()]);
+        }
         if suite.scale != 1 {
             argv.extend(["--scale".to_owned(), suite.scale.to_string()]);
         }
@@ -195,11 +243,11 @@ fn job(suite: &Suite, choice: &Choice) -> Result<Job> {
             seconds,
         });
     }
-    Ok(Job {
+    Job {
         work,
         gates: true,
         ..Job::default()
-    })
+    }
 }
 
 #[cfg(test)]
