@@ -34,8 +34,8 @@ impl Table {
     fn new(entries: u32) -> Result<Self> {
         let table = KBox::pin_init(Opaque::<bindings::sg_table>::zeroed(), GFP_KERNEL)?;
         let this = Self(table);
-        // GFP_KERNEL | __GFP_NOWARN: the number of entries depends on what a program asked for.
-        const GFP: bindings::gfp_t = bindings::GFP_KERNEL | bindings::__GFP_NOWARN;
+        // The number of entries depends on what a program asked for: it is charged, and may fail.
+        const GFP: bindings::gfp_t = bindings::GFP_KERNEL_ACCOUNT | bindings::__GFP_NOWARN;
         // SAFETY: The table is valid. On error it is left empty, which `drop()` may free.
         to_result(unsafe { bindings::sg_alloc_table(this.0.get(), entries, GFP) })?;
         Ok(this)
