@@ -291,7 +291,8 @@ impl Buffer {
             mappings: raw.out_mappings,
             bounced: state(sys::USERDMA_BUF_BOUNCED),
             fell_back: state(sys::USERDMA_BUF_FELL_BACK),
-            pinnable: state(sys::USERDMA_BUF_PINNABLE),
+            // Mappings of a memfd are ordinary memory.
+            pinnable: state(sys::USERDMA_BUF_PINNABLE) || self.file.is_some(),
             source: state(sys::USERDMA_BUF_SOURCE),
         })
     }

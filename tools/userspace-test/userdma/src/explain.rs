@@ -24,6 +24,7 @@ pub(crate) use register::Registration;
 pub(crate) use transfer::card_memory;
 pub(crate) use transfer::completion;
 pub(crate) use transfer::submit;
+pub(crate) use transfer::sync;
 pub(crate) use transfer::wait;
 pub(crate) use transfer::Refused;
 

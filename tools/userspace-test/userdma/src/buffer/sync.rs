@@ -6,8 +6,10 @@ use std::ops::Range;
 use std::os::fd::AsFd as _;
 
 use super::Buffer;
+use crate::explain;
 use crate::ioctl;
 use crate::sys;
+use crate::Error;
 use crate::Result;
 
 impl Buffer {
@@ -60,7 +62,11 @@ impl Buffer {
             length: range.end.saturating_sub(range.start),
             ..ioctl::zeroed()
         };
-        ioctl::buf_sync(self.device.as_fd(), &mut raw)
-            .map_err(|errno| self.error("synchronise", errno))
+        ioctl::buf_sync(self.device.as_fd(), &mut raw).map_err(|errno| Error::Buffer {
+            action: "synchronise",
+            handle: self.handle,
+            errno,
+            explanation: Box::new(explain::sync(raw.length, errno, self.length)),
+        })
     }
 }

@@ -98,17 +98,14 @@ fn too_few(
     };
     let (count, available) = (request.count(), pool.available());
     let missing = count.saturating_sub(available);
+    // What is surplus was not set aside, and may be of the attempt itself.
+    let set_aside = pool.total.saturating_sub(pool.surplus);
     let explanation = Explanation::new(kind, why).limit(format!(
-        "{count} wanted, {available} available of {} in the pool; {} of other memory is free",
-        pool.total,
+        "{count} wanted, {set_aside} set aside, {available} of them available; {} of other memory is free",
         Bytes(memory.available)
     ));
     let (kib, suffix) = (pages.size() >> 10, suffix(pages));
-    // The number that is set aside does not count what is surplus.
-    let target = pool
-        .total
-        .saturating_sub(pool.surplus)
-        .saturating_add(missing);
+    let target = set_aside.saturating_add(missing);
     let directory = format!("/sys/kernel/mm/hugepages/hugepages-{kib}kB");
     let boot = format!("boot with hugepagesz={suffix} hugepages={target} on the kernel's command line: memory is whole then");
     let now = format!("set some aside now, as root: echo {target} > {directory}/nr_hugepages");
@@ -178,7 +175,10 @@ mod tests {
         );
         assert_eq!(told.kind, ErrorKind::Permission);
         let limit = told.limit.as_deref().unwrap_or_default();
-        assert!(limit.contains("3 wanted, 1 available of 4"), "{limit}");
+        assert!(
+            limit.contains("3 wanted, 3 set aside, 1 of them available"),
+            "{limit}"
+        );
         let advice = told.advice.join("\n");
         for words in [
             // Three that stay, and two that are missing.

@@ -59,7 +59,7 @@ pub(crate) fn register(
         )
         .advise("call again"),
         (Errno::ADDRNOTAVAIL, _) => {
-            let first = "let the driver copy through memory that the card reaches: without .no_bounce(true)";
+            let first = "let the driver copy through memory that the card reaches: without --no-bounce or .no_bounce(true)";
             beyond_reach(info, memory, [first.to_owned()])
         }
         (Errno::NOSPC, _) => too_many(info),

@@ -100,6 +100,24 @@ fn invalid(refused: &Refused, info: &Info) -> Explanation {
     }
 }
 
+/// Explains why `length` bytes of a buffer of `size` could not be synchronised.
+pub(crate) fn sync(length: u64, errno: Errno, size: u64) -> Explanation {
+    match errno {
+        Errno::ACCESS => Explanation::new(
+            ErrorKind::BadAccess,
+            "the buffer is a source: the card writes nothing that could become visible",
+        ),
+        Errno::RANGE | Errno::OVERFLOW => {
+            Explanation::new(ErrorKind::OutOfRange, "it reaches outside the buffer")
+                .limit(format!("the buffer has {} ({size})", Bytes(size)))
+        }
+        Errno::INVAL if length == 0 => {
+            Explanation::new(ErrorKind::InvalidInput, "there must be at least one byte")
+        }
+        _ => general(errno),
+    }
+}
+
 /// Explains why WAIT gave no record.
 pub(crate) fn wait(errno: Errno) -> Explanation {
     match errno {
@@ -280,6 +298,20 @@ mod tests {
         let told = submit(&refused(), Errno::ACCESS, &edu());
         assert_eq!(told.kind, ErrorKind::BadAccess);
         assert!(told.why.contains("a source"), "{}", told.why);
+    }
+
+    #[test]
+    fn synchronising_has_reasons_of_its_own() {
+        for (length, errno, kind) in [
+            (1, Errno::ACCESS, ErrorKind::BadAccess),
+            (1, Errno::RANGE, ErrorKind::OutOfRange),
+            (0, Errno::INVAL, ErrorKind::InvalidInput),
+            (1, Errno::NODEV, ErrorKind::Gone),
+        ] {
+            assert_eq!(sync(length, errno, 8192).kind, kind, "{errno}");
+        }
+        let told = sync(1, Errno::OVERFLOW, 8192);
+        assert_eq!(told.limit.as_deref(), Some("the buffer has 8 KiB (8192)"));
     }
 
     #[test]
