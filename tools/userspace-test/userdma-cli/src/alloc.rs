@@ -37,6 +37,9 @@ pub(crate) fn run(device: Option<&str>, options: &cli::Alloc) -> anyhow::Result<
     builder = builder
         .fallback(options.fallback)
         .no_bounce(options.no_bounce);
+    if let Some(bytes) = options.page_size {
+        builder = builder.page_size(bytes);
+    }
     if let Some(node) = options.node {
         builder = builder.node(node);
     }
@@ -80,6 +83,10 @@ fn table(info: &BufferInfo, took: Duration, faults: Option<i64>) {
         ),
         false => Bytes(info.page_size).to_string(),
     };
+    let offset = match info.mmap_offset {
+        0 => "none: mapped as a memfd".to_owned(),
+        offset => format!("{offset:#x}"),
+    };
     let yes_no = |yes| if yes { "yes" } else { "no" }.to_owned();
     let mut rows = vec![
         ("handle", info.handle.to_string()),
@@ -90,7 +97,7 @@ fn table(info: &BufferInfo, took: Duration, faults: Option<i64>) {
         ),
         ("page size", pages),
         ("segments", segments),
-        ("mmap offset", format!("{:#x}", info.mmap_offset)),
+        ("mmap offset", offset),
         (
             "NUMA node",
             info.numa_node

@@ -117,7 +117,11 @@ impl fmt::Display for Table<'_> {
         rows.extend([
             (
                 "buffers",
-                list(&[(can.coherent, "coherent"), (can.huge, huge)]),
+                list(&[
+                    (can.coherent, "coherent"),
+                    (can.huge, huge),
+                    (can.register, "registered memory"),
+                ]),
             ),
             (
                 "transfers",
@@ -135,6 +139,13 @@ impl fmt::Display for Table<'_> {
                     Bytes(info.max_transfer),
                     Bytes(info.max_descriptor)
                 ),
+            ),
+            (
+                "read, write",
+                match info.direct_min {
+                    Some(least) => format!("without a copy from {} on", Bytes(least)),
+                    None => "copied by the driver".to_owned(),
+                },
             ),
             ("alignment", Bytes(info.alignment.into()).to_string()),
             ("time limit", format!("{:?} for each piece", info.timeout)),

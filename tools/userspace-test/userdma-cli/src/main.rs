@@ -2,9 +2,10 @@
 //! The command `userdma`: looks at cards, tries them, moves data through them.
 //!
 //! `cli` says what can be asked; each other room answers one question: `info`,
-//! `demo`, `alloc`, `card` (read and write), `generate` (completions and man
-//! pages). `select` finds the device, `report` tells errors, `number` reads
-//! sizes, `touch` counts page faults.
+//! `demo`, `alloc`, `register`, `card` (read and write), `generate` (completions
+//! and man pages). `select` finds the device, `report` tells errors, `number`
+//! reads sizes, `touch` counts page faults, `trip` sends data through the card
+//! and back, from and to what `memory` is.
 
 mod alloc;
 mod card;
@@ -13,10 +14,13 @@ mod demo;
 mod generate;
 mod info;
 mod interrupts;
+mod memory;
 mod number;
+mod register;
 mod report;
 mod select;
 mod touch;
+mod trip;
 
 use std::process::ExitCode;
 
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         Command::Info(options) => info::run(device, options).map(done),
         Command::Demo(options) => demo::run(device, options),
         Command::Alloc(options) => alloc::run(device, options).map(done),
+        Command::Register(options) => register::run(device, options).map(done),
         Command::Read(options) => card::read(device, options).map(done),
         Command::Write(options) => card::write(device, options).map(done),
         Command::Selftest(options) => return userdma_selftest::main(options),

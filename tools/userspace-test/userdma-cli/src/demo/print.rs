@@ -36,19 +36,14 @@ impl Printer {
     }
 
     /// Prints the result of a comparison.
-    pub(super) fn compared(
-        &mut self,
-        name: &str,
-        text: &str,
-        time: Duration,
-        difference: Option<String>,
-    ) {
-        match difference {
-            None => self.row(name, &format!("{text}, equal"), Some(time)),
-            Some(difference) => {
-                self.row(name, text, Some(time));
-                self.failure(name, &difference);
-            }
+    pub(super) fn compared(&mut self, name: &str, text: &str, time: Duration, wrong: &[String]) {
+        if wrong.is_empty() {
+            self.row(name, &format!("{text}, equal"), Some(time));
+            return;
+        }
+        self.row(name, text, Some(time));
+        for words in wrong {
+            self.failure(name, words);
         }
     }
 
