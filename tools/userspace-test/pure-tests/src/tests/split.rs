@@ -28,10 +28,10 @@ fn segments(parts: &[(u64, u64)]) -> Vec<Segment> {
 
 /// Cuts a range into pieces as the engine does: one after the other, until
 /// all is moved or there is none. No range here has more than a hundred.
-fn pieces(segments: &[Segment], offset: u64, length: u64, max: u64) -> Vec<Piece> {
+fn pieces(segments: &[Segment], offset: u64, length: u64, max: u64, boundary: u64) -> Vec<Piece> {
     let mut done = 0;
     std::iter::from_fn(|| {
-        let piece = first(segments, offset + done, length - done, max)?;
+        let piece = split::first(segments, offset + done, length - done, max, boundary)?;
         done += piece.length;
         Some(piece)
     })
@@ -41,6 +41,15 @@ fn pieces(segments: &[Segment], offset: u64, length: u64, max: u64) -> Vec<Piece
 
 fn total(segments: &[Segment]) -> u64 {
     segments.last().map_or(0, |last| last.offset + last.length)
+}
+
+/// Makes a boundary: none, or a power of two from `least` on.
+fn boundary(least: u32) -> impl Strategy<Value = u64> {
+    prop_oneof![
+        1 => Just(0),
+        3 => (least..least + 6).prop_map(|bits| 1 << bits),
+        1 => (least..64).prop_map(|bits| 1 << bits),
+    ]
 }
 
 /// Makes a buffer: whole units, empty segments among them, at bus addresses
@@ -68,7 +77,7 @@ fn a_segment_is_cut_at_the_maximum() {
     let one = segments(&[(0x1000, 10)]);
     let expected = [(0x1000, 4), (0x1004, 4), (0x1008, 2)];
     let expected = expected.map(|(bus, length)| Piece { bus, length });
-    assert_eq!(pieces(&one, 0, 10, 4), expected);
+    assert_eq!(pieces(&one, 0, 10, 4, 0), expected);
 }
 
 #[test]
@@ -76,7 +85,7 @@ fn a_piece_ends_with_its_segment() {
     // Neighbours on the bus, too: they may be different mappings.
     let two = segments(&[(0x1000, 6), (0x1006, 6)]);
     let expected = [(0x1002, 4), (0x1006, 3)].map(|(bus, length)| Piece { bus, length });
-    assert_eq!(pieces(&two, 2, 7, 100), expected);
+    assert_eq!(pieces(&two, 2, 7, 100, 0), expected);
 }
 
 #[test]
@@ -144,13 +153,15 @@ proptest! {
     #![proptest_config(config())]
 
     /// Byte by byte: the pieces reach what the range names, in order, and
-    /// nothing else; none is empty, too long, or longer than it need be short.
+    /// nothing else; none is empty, too long, across a boundary, or shorter than
+    /// it must be.
     #[test]
     fn pieces_are_the_range(
         segments in buffer(1),
         offset in 0u64..70,
         length in 0u64..70,
         max in prop_oneof![1u64..12, Just(u64::MAX)],
+        boundary in boundary(0),
     ) {
         let all: Vec<u64> = segments
             .iter()
@@ -159,7 +170,7 @@ proptest! {
         let end = all.len().min(usize::try_from(offset + length)?);
         let expected = all.get(usize::try_from(offset)?..end).unwrap_or_default();
 
-        let pieces = pieces(&segments, offset, length, max);
+        let pieces = pieces(&segments, offset, length, max, boundary);
         let moved: Vec<u64> = pieces
             .iter()
             .flat_map(|piece| (0..piece.length).map(|byte| piece.bus + byte))
@@ -169,27 +180,34 @@ proptest! {
         let mut at = offset;
         for piece in &pieces {
             prop_assert!((1..=max).contains(&piece.length));
+            let last = piece.bus + (piece.length - 1);
+            if boundary > 0 {
+                prop_assert_eq!(piece.bus / boundary, last / boundary);
+            }
             let holds = |s: &&Segment| s.offset <= at && at < s.offset + s.length;
             let segment = segments.iter().find(holds);
             let segment = segment.ok_or_else(|| TestCaseError::fail("in no segment"))?;
             // As long as can be: else a card would be asked too often.
             let rest = offset + length - at;
-            let most = rest.min(max).min(segment.offset + segment.length - at);
-            prop_assert_eq!(*piece, Piece { bus: segment.bus + (at - segment.offset), length: most });
+            let bus = segment.bus + (at - segment.offset);
+            let below = if boundary > 0 { boundary - bus % boundary } else { u64::MAX };
+            let most = rest.min(max).min(segment.offset + segment.length - at).min(below);
+            prop_assert_eq!(*piece, Piece { bus, length: most });
             at += piece.length;
         }
         prop_assert_eq!(at, total(&segments).clamp(offset, offset + length));
     }
 
-    /// If buffer, range and maximum are aligned, so is every piece.
+    /// If buffer, range, maximum and boundary are aligned, so is every piece.
     #[test]
     fn pieces_stay_aligned(
         segments in buffer(64),
         offset in 0u64..70,
         length in 0u64..70,
         max in 1u64..12,
+        boundary in boundary(6),
     ) {
-        for piece in pieces(&segments, offset * 64, length * 64, max * 64) {
+        for piece in pieces(&segments, offset * 64, length * 64, max * 64, boundary) {
             prop_assert_eq!(piece.bus % 64, 0);
             prop_assert_eq!(piece.length % 64, 0);
         }
