@@ -10,9 +10,10 @@
 //! A property test that fails prints the seed; `PROPTEST_RNG_SEED=<seed>`
 //! repeats it, and `PROPTEST_CASES=<n>` asks for more cases than 256.
 //!
-//! There is no loom model here: nothing in `pure` is shared between threads,
-//! every method that changes something takes `&mut self` and runs under a
-//! lock of its caller. Code that two threads may enter at once needs one.
+//! What several threads may enter at once is modelled with loom, in
+//! `src/tests/users.rs`: `users`, and around it what the module does with it.
+//! All else in `pure` runs under a lock of its caller: what changes something
+//! takes `&mut self`.
 #![cfg_attr(not(test), no_std)]
 
 /// The module's crate, as far as it can be compiled here.

@@ -6,6 +6,7 @@ mod handles;
 mod range;
 mod ring;
 mod split;
+mod users;
 mod window;
 
 use std::hash::{BuildHasher as _, RandomState};
