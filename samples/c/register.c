@@ -91,7 +91,7 @@ int main(int argc, char **argv)
 		errx(1, "what came back DIFFERS");
 	puts("what came back is equal");
 
-	/* Then it is unpinned. Freeing memory that is registered is allowed, but keeps it pinned. */
+	/* Before free(): the card must not reach what malloc() gives out next. */
 	unreg.handle = reg.out_handle;
 	if (ioctl(fd, USERDMA_IOCTL_BUF_FREE, &unreg))
 		err(1, "free");
