@@ -5,7 +5,7 @@
 //! checks are what is tested.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -34,6 +34,16 @@ pub(crate) struct Buffer {
     pub(crate) cookie: u64,
     pub(crate) segments: u32,
     pub(crate) page_size: u64,
+}
+
+/// Memory of the program's, as BUF_REGISTER described it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Registered {
+    pub(crate) handle: u32,
+    pub(crate) length: usize,
+    pub(crate) segments: u32,
+    pub(crate) page_size: u64,
+    pub(crate) pinned: u64,
 }
 
 /// Kinds, shorter.
@@ -108,6 +118,62 @@ impl Device {
             segments: request.out_segments,
             page_size: request.out_page_size,
         })
+    }
+
+    /// An argument of BUF_REGISTER.
+    pub(crate) fn registration(
+        address: usize,
+        length: usize,
+        flags: u32,
+    ) -> sys::userdma_buf_register {
+        let mut request = sys::userdma_buf_register::new_zeroed();
+        request.size = sys::size_of::<sys::userdma_buf_register>();
+        request.address = raw::wide(address);
+        request.length = raw::wide(length);
+        request.flags = flags;
+        request
+    }
+
+    /// BUF_REGISTER of memory that nothing refers to, or of none.
+    pub(crate) fn register(&self, address: usize, length: usize, flags: u32) -> Sys<Registered> {
+        self.register_with(&mut Self::registration(address, length, flags))
+    }
+
+    /// BUF_REGISTER of a part of a memfd.
+    pub(crate) fn register_memfd(
+        &self,
+        fd: &impl AsFd,
+        offset: usize,
+        length: usize,
+        flags: u32,
+    ) -> Sys<Registered> {
+        let flags = flags | sys::USERDMA_REGISTER_MEMFD;
+        let mut request = Self::registration(offset, length, flags);
+        request.fd = fd.as_fd().as_raw_fd();
+        self.register_with(&mut request)
+    }
+
+    /// BUF_REGISTER with anything.
+    pub(crate) fn register_with(&self, request: &mut sys::userdma_buf_register) -> Sys<Registered> {
+        self.ioctl(sys::USERDMA_IOCTL_BUF_REGISTER, request)?;
+        Ok(Registered {
+            handle: request.out_handle,
+            length: size(request.length),
+            segments: request.out_segments,
+            page_size: request.out_page_size,
+            pinned: request.out_pinned,
+        })
+    }
+
+    /// BUF_SYNC.
+    pub(crate) fn sync(&self, handle: u32, offset: usize, length: usize, flags: u32) -> Sys<()> {
+        let mut sync = sys::userdma_buf_sync::new_zeroed();
+        sync.size = sys::size_of::<sys::userdma_buf_sync>();
+        sync.flags = flags;
+        sync.handle = handle;
+        sync.offset = raw::wide(offset);
+        sync.length = raw::wide(length);
+        self.ioctl(sys::USERDMA_IOCTL_BUF_SYNC, &mut sync)
     }
 
     /// BUF_INFO.

@@ -196,6 +196,7 @@ pub(crate) fn module_parameters(card: &Card) -> Outcome<Vec<(String, String)>> {
     let mut parameters = vec![
         ("dma_mask_bits", u64::from(info.out_dma_mask.count_ones())),
         ("timeout_ms", info.out_timeout_ns / 1_000_000),
+        ("direct_min_bytes", info.out_direct_min),
     ];
     // The default is a part of the machine's memory, hardly whole MiB.
     for (name, limit) in [

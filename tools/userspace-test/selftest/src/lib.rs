@@ -11,22 +11,31 @@
 //! The room list: [`suites`] holds the tests, one module each suite;
 //! `registry` says what a test is and picks them by name; `runner` runs them;
 //! `outcome` has the assertions; `guest` finds cards, modules and counters;
-//! `device` is one open file of the driver, `memory` one mapping, `child` one
-//! forked process, and `raw` the system calls that must be given wrong
-//! arguments.
+//! `device` is one open file of the driver, `memory` one mapping, `kinds` memory
+//! of every kind, `hugepool` the kernel's huge pages, `disk` the guest's disks, `account` what is locked
+//! and pinned, `child` one forked process, `passing` how they
+//! hand files on, `signals` how they are caught,
+//! `stalled` a page that does not come, and `raw` the system calls that must be
+//! given wrong arguments.
 
 #[macro_use]
 mod outcome;
 
+mod account;
 mod child;
 mod device;
+mod disk;
 mod guest;
+mod hugepool;
+mod kinds;
 mod memory;
+mod passing;
 mod poll;
 mod raw;
 mod registry;
 mod resources;
 mod runner;
+mod signals;
 mod stalled;
 mod suites;
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! One mapping, anonymous or of a buffer.
+//! Memory that is looked at from outside, and one mapping, anonymous or of a
+//! buffer.
 //!
 //! Card, kernel and other processes write to such memory at any time, so there
 //! is never a reference to it: bytes are copied in and out.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::os::fd::{AsFd, AsRawFd as _};
 
 use libc::c_int;
@@ -22,11 +23,17 @@ pub(crate) const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
 /// Readable.
 pub(crate) const RO: c_int = libc::PROT_READ;
 
+/// A place in memory, as long as its owner lives.
+#[derive(Debug)]
+pub(crate) struct Window {
+    address: usize,
+    length: usize,
+}
+
 /// A mapping that goes with its owner.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    address: usize,
-    length: usize,
+    window: Window,
 }
 
 /// What came of touching memory.
@@ -38,38 +45,10 @@ pub(crate) enum Touch {
     Signal(i32),
 }
 
-impl Mapping {
-    /// Zeroed memory of the program's own.
-    pub(crate) fn anonymous(length: usize) -> Sys<Self> {
-        Self::anonymous_with(length, 0)
-    }
-
-    /// The same with more flags, such as MAP_32BIT.
-    pub(crate) fn anonymous_with(length: usize, flags: c_int) -> Sys<Self> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags;
-        // SAFETY: no MAP_FIXED.
-        let address = unsafe { raw::mmap(0, length, RW, flags, -1, 0) }?;
-        Ok(Self { address, length })
-    }
-
-    /// A shared mapping of a file.
-    pub(crate) fn of(fd: &impl AsFd, offset: u64, length: usize, protection: c_int) -> Sys<Self> {
-        Self::with(fd, offset, length, protection, libc::MAP_SHARED)
-    }
-
-    /// A mapping of a file with any flags but MAP_FIXED.
-    pub(crate) fn with(
-        fd: &impl AsFd,
-        offset: u64,
-        length: usize,
-        protection: c_int,
-        flags: c_int,
-    ) -> Sys<Self> {
-        assert_eq!(flags & libc::MAP_FIXED, 0);
-        let fd = fd.as_fd().as_raw_fd();
-        // SAFETY: no MAP_FIXED.
-        let address = unsafe { raw::mmap(0, length, protection, flags, fd, offset) }?;
-        Ok(Self { address, length })
+impl Window {
+    /// Names a place. Whoever has the window sees to it that the memory stays.
+    pub(crate) fn new(address: usize, length: usize) -> Self {
+        Self { address, length }
     }
 
     /// Where it begins.
@@ -123,35 +102,6 @@ impl Mapping {
         unsafe { self.pointer(offset, 1).write_volatile(value) };
     }
 
-    /// Changes the protection of a part.
-    pub(crate) fn protect(&self, range: Range<usize>, protection: c_int) -> Sys<()> {
-        raw::mprotect(self.address + range.start, range.len(), protection)
-    }
-
-    /// Unmaps a part; the rest stays usable.
-    pub(crate) fn unmap(&self, range: Range<usize>) -> Sys<()> {
-        // SAFETY: `pointer` is used for no reference; a later access to the hole is a test's bug
-        // and ends in SIGSEGV.
-        unsafe { raw::munmap(self.address + range.start, range.len()) }
-    }
-
-    /// Puts zeroed memory of the program's own over a part.
-    pub(crate) fn cover(&self, range: Range<usize>) -> Sys<()> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-        let address = self.address + range.start;
-        // SAFETY: only this mapping is there, and nothing refers into it.
-        unsafe { raw::mmap(address, range.len(), RW, flags, -1, 0) }.map(drop)
-    }
-
-    /// Changes the length, moving it if that helps.
-    pub(crate) fn resize(&mut self, length: usize) -> Sys<()> {
-        let old = self.length;
-        // SAFETY: nothing refers into the mapping, and the new place is noted.
-        self.address = unsafe { raw::mremap(self.address, old, length, libc::MREMAP_MAYMOVE) }?;
-        self.length = length;
-        Ok(())
-    }
-
     /// Touches one byte in a forked child, which inherits the mapping, so that
     /// a fatal signal is only a result.
     pub(crate) fn touch(&self, offset: usize, write: Option<u8>) -> Outcome<Touch> {
@@ -179,6 +129,103 @@ impl Mapping {
             Touch::Signal(libc::SIGBUS)
         );
         Ok(())
+    }
+}
+
+impl Mapping {
+    fn at(address: usize, length: usize) -> Self {
+        Self {
+            window: Window::new(address, length),
+        }
+    }
+
+    /// Zeroed memory of the program's own.
+    pub(crate) fn anonymous(length: usize) -> Sys<Self> {
+        Self::anonymous_with(length, 0)
+    }
+
+    /// The same with more flags, such as MAP_32BIT.
+    pub(crate) fn anonymous_with(length: usize, flags: c_int) -> Sys<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags;
+        // SAFETY: no MAP_FIXED.
+        let address = unsafe { raw::mmap(0, length, RW, flags, -1, 0) }?;
+        Ok(Self::at(address, length))
+    }
+
+    /// Memory at one address, far from where the kernel puts other mappings: so
+    /// what lies beside it stays unmapped.
+    pub(crate) fn alone_at(address: usize, length: usize) -> Sys<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        // SAFETY: it replaces nothing.
+        let got = unsafe { raw::mmap(address, length, RW, flags, -1, 0) }?;
+        assert_eq!(got, address);
+        Ok(Self::at(address, length))
+    }
+
+    /// A shared mapping of a file.
+    pub(crate) fn of(fd: &impl AsFd, offset: u64, length: usize, protection: c_int) -> Sys<Self> {
+        Self::with(fd, offset, length, protection, libc::MAP_SHARED)
+    }
+
+    /// A mapping of a file with any flags but MAP_FIXED.
+    pub(crate) fn with(
+        fd: &impl AsFd,
+        offset: u64,
+        length: usize,
+        protection: c_int,
+        flags: c_int,
+    ) -> Sys<Self> {
+        assert_eq!(flags & libc::MAP_FIXED, 0);
+        let fd = fd.as_fd().as_raw_fd();
+        // SAFETY: no MAP_FIXED.
+        let address = unsafe { raw::mmap(0, length, protection, flags, fd, offset) }?;
+        Ok(Self::at(address, length))
+    }
+
+    /// Changes the protection of a part.
+    pub(crate) fn protect(&self, range: Range<usize>, protection: c_int) -> Sys<()> {
+        raw::mprotect(self.address + range.start, range.len(), protection)
+    }
+
+    /// Unmaps a part; the rest stays usable.
+    pub(crate) fn unmap(&self, range: Range<usize>) -> Sys<()> {
+        // SAFETY: `pointer` is used for no reference; a later access to the hole is a test's bug
+        // and ends in SIGSEGV.
+        unsafe { raw::munmap(self.address + range.start, range.len()) }
+    }
+
+    /// Puts zeroed memory of the program's own over a part.
+    pub(crate) fn cover(&self, range: Range<usize>) -> Sys<()> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        let address = self.address + range.start;
+        // SAFETY: only this mapping is there, and nothing refers into it.
+        unsafe { raw::mmap(address, range.len(), RW, flags, -1, 0) }.map(drop)
+    }
+
+    /// Puts a shared mapping of a file over a part.
+    pub(crate) fn cover_with(&self, range: Range<usize>, fd: &impl AsFd, offset: u64) -> Sys<()> {
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        let address = self.address + range.start;
+        let fd = fd.as_fd().as_raw_fd();
+        // SAFETY: only this mapping is there, and nothing refers into it.
+        unsafe { raw::mmap(address, range.len(), RW, flags, fd, offset) }.map(drop)
+    }
+
+    /// Changes the length, moving it if that helps.
+    pub(crate) fn resize(&mut self, length: usize) -> Sys<()> {
+        let (address, old) = (self.address, self.length);
+        // SAFETY: nothing refers into the mapping, and the new place is noted.
+        let address = unsafe { raw::mremap(address, old, length, libc::MREMAP_MAYMOVE) }?;
+        self.window = Window::new(address, length);
+        Ok(())
+    }
+}
+
+impl Deref for Mapping {
+    type Target = Window;
+
+    fn deref(&self) -> &Window {
+        &self.window
     }
 }
 

@@ -120,9 +120,9 @@ pub(crate) unsafe fn mremap(address: usize, old: usize, new: usize, flags: c_int
     result(unsafe { libc::syscall(libc::SYS_mremap, address, old, new, flags) })
 }
 
-/// madvise on a shared mapping, where no advice changes what is in it.
+/// madvise on memory to which nothing refers: advice may change what is in it.
 pub(crate) fn madvise(address: usize, length: usize, advice: c_int) -> Sys<()> {
-    // SAFETY: only called with mappings of a device, whose contents advice does not change.
+    // SAFETY: only called with mappings that are looked at through windows.
     result(unsafe { libc::syscall(libc::SYS_madvise, address, length, advice) }).map(drop)
 }
 
@@ -203,6 +203,13 @@ pub(crate) fn load_module(file: &impl AsFd, parameters: &std::ffi::CStr) -> Sys<
         )
     })
     .map(drop)
+}
+
+/// Sends a signal to one thread of this process.
+pub(crate) fn signal_thread(thread: i32, signal: c_int) -> Sys<()> {
+    let own = nix::unistd::getpid().as_raw();
+    // SAFETY: no memory is involved.
+    result(unsafe { libc::syscall(libc::SYS_tgkill, own, thread, signal) }).map(drop)
 }
 
 /// userfaultfd, for faults of the kernel too.

@@ -23,6 +23,8 @@ pub(crate) enum Need {
     ModuleFile,
     /// A card that reaches only part of the memory.
     Bounce,
+    /// A card that reaches all memory.
+    Reach,
     /// Huge buffers.
     Huge,
     /// A guest with at most so many MiB, all of which can be filled.
@@ -36,6 +38,7 @@ impl Need {
             Self::Debugfs => "debugfs".to_owned(),
             Self::ModuleFile => "the module's file".to_owned(),
             Self::Bounce => "a card that must bounce (28-bit DMA mask, no IOMMU)".to_owned(),
+            Self::Reach => "a card that reaches all memory".to_owned(),
             Self::Huge => "huge buffers".to_owned(),
             Self::MemoryBelowMiB(n) => format!("a guest of at most {n} MiB"),
         }

@@ -176,6 +176,7 @@ fn prepare(test: &Test, options: &Options, seed: u64) -> Outcome<Context> {
             Need::Debugfs => !guest::has_debugfs(),
             Need::ModuleFile => module.is_none(),
             Need::Bounce => !has(first, userdma::sys::USERDMA_CAP_BOUNCE)?,
+            Need::Reach => has(first, userdma::sys::USERDMA_CAP_BOUNCE)?,
             Need::Huge => !has(first, userdma::sys::USERDMA_CAP_HUGE)?,
             Need::MemoryBelowMiB(limit) => guest::meminfo("MemTotal")? > limit << 10,
         };

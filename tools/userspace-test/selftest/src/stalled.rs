@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use nix::errno::Errno;
 use rustix::event::PollFlags;
 
+use crate::kinds::no_huge_pages;
 use crate::memory::{Mapping, PAGE};
 use crate::outcome::Outcome;
 use crate::poll::{ready, LONG};
@@ -18,19 +19,35 @@ const UFFDIO_REGISTER: u32 = 0xc020_aa00;
 const UFFDIO_ZEROPAGE: u32 = 0xc020_aa04;
 const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
 
-/// One page of memory, and who answers for it.
+/// One page of memory that does not come, and who answers for it.
 #[derive(Debug)]
 pub(crate) struct Page {
     memory: Mapping,
+    offset: usize,
     fault: OwnedFd,
 }
 
 impl Page {
     /// Makes one that has not come.
-    pub(crate) fn new() -> Sys<Self> {
-        let memory = Mapping::anonymous(PAGE)?;
-        let fault = raw::userfaultfd()?;
-        let page = Self { memory, fault };
+    pub(crate) fn new() -> Outcome<Self> {
+        Self::among(1, 0)
+    }
+
+    /// Makes `pages` pages, one of which has not come.
+    pub(crate) fn among(pages: usize, number: usize) -> Outcome<Self> {
+        let memory = Mapping::anonymous(pages * PAGE)?;
+        // Else a neighbour could bring it.
+        no_huge_pages(&memory)?;
+        let fault = match raw::userfaultfd() {
+            Ok(fault) => fault,
+            Err(Errno::ENOSYS | Errno::EPERM) => skip!("needs a kernel with userfaultfd"),
+            Err(error) => return Err(error.into()),
+        };
+        let page = Self {
+            memory,
+            offset: number * PAGE,
+            fault,
+        };
         // struct uffdio_api: api, features, ioctls.
         page.command(UFFDIO_API, [UFFD_API, 0, 0, 0])?;
         // struct uffdio_register: start, len, mode, ioctls.
@@ -50,10 +67,10 @@ impl Page {
 
     /// Where it will be.
     pub(crate) fn address(&self) -> usize {
-        self.memory.address()
+        self.memory.address() + self.offset
     }
 
-    /// The page itself; whoever touches it waits until it comes.
+    /// It and its neighbours; whoever touches it waits until it comes.
     pub(crate) fn memory(&self) -> &Mapping {
         &self.memory
     }

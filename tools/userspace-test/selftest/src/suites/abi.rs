@@ -6,6 +6,7 @@ mod arrays;
 mod call;
 mod compat;
 mod race;
+mod scene;
 mod table;
 
 use nix::errno::Errno;
@@ -14,10 +15,11 @@ use userdma::sys;
 use crate::device::Device;
 use crate::guest::Card;
 use crate::memory::{Mapping, PAGE};
-use crate::outcome::{all_bytes, Context as _, Outcome};
+use crate::outcome::{all_bytes, same_bytes, Context as _, Outcome};
 use crate::raw;
 use crate::registry::{Context, Test};
-use call::{Access, Call, Command, Scene};
+use call::{Access, Call, Command};
+use scene::Scene;
 use table::{rows, Row, Stage, Want};
 
 pub(super) use table::rest as errno_table;
@@ -40,6 +42,14 @@ pub(super) const TESTS: &[Test] = &[
     }),
     Test::new("abi.wait", "table of errors for WAIT", |c| {
         command(c, Command::Wait)
+    }),
+    Test::new(
+        "abi.buf_register",
+        "table of errors for BUF_REGISTER",
+        |c| command(c, Command::BufRegister),
+    ),
+    Test::new("abi.buf_sync", "table of errors for BUF_SYNC", |c| {
+        command(c, Command::BufSync)
     }),
     Test::new(
         "abi.order",
@@ -178,15 +188,21 @@ fn one(scene: &Scene, call: &Call, want: Want) -> Outcome {
         }
         Want::Ok => {
             check_eq!(done.result, Ok(0));
-            let size = call.command.size();
+            let (size, given) = (call.command.size(), call.given());
             if !done.bytes.is_empty() {
                 all_bytes(
                     &done.bytes[size..],
                     0,
                     "the tail that the kernel does not know",
                 )?;
+                let behind = given.min(done.bytes.len());
+                same_bytes(
+                    &done.bytes[behind..],
+                    &call.bytes[behind..],
+                    "what the caller does not know",
+                )?;
             }
-            undo(scene, call, &done.bytes)?;
+            scene.undo(call, &done.bytes)?;
             // A victim's room was counted before it was freed.
             let freed = if call.victim.is_some() {
                 raw::wide(PAGE)
@@ -194,44 +210,6 @@ fn one(scene: &Scene, call: &Call, want: Want) -> Outcome {
                 0
             };
             check_eq!(scene.held()? + freed, held);
-        }
-    }
-    Ok(())
-}
-
-/// Looks at what a successful call gave and takes it back.
-fn undo(scene: &Scene, call: &Call, bytes: &[u8]) -> Outcome {
-    let field = |offset: usize| {
-        let mut value = [0; 4];
-        value.copy_from_slice(&bytes[offset..offset + 4]);
-        u32::from_ne_bytes(value)
-    };
-    match call.command {
-        Command::Info => {
-            let version = field(std::mem::offset_of!(sys::userdma_info, out_abi_version));
-            check!(version >= sys::USERDMA_ABI_VERSION);
-        }
-        Command::BufAlloc => {
-            let handle = field(std::mem::offset_of!(sys::userdma_buf_alloc, out_handle));
-            check!(handle != 0);
-            scene.device.free(handle)?;
-        }
-        Command::BufInfo => {
-            let kind = field(std::mem::offset_of!(sys::userdma_buf_info, out_kind));
-            check_eq!(kind, sys::USERDMA_BUF_COHERENT);
-        }
-        Command::BufFree => {
-            let victim = call.victim.unwrap_or_default();
-            check_err!(scene.device.buffer_info(victim), ENOENT);
-            check_err!(scene.device.free(victim), ENOENT);
-        }
-        Command::Submit => {
-            let accepted = field(std::mem::offset_of!(sys::userdma_submit, out_count));
-            check_eq!(accepted, 1);
-            check_eq!(scene.device.collect(1)?[0].result, 0);
-        }
-        Command::Wait => {
-            check_eq!(field(std::mem::offset_of!(sys::userdma_wait, out_count)), 0);
         }
     }
     Ok(())
@@ -281,6 +259,12 @@ fn flags(context: &mut Context) -> Outcome {
             Command::BufAlloc => {
                 sys::USERDMA_ALLOC_NODE | sys::USERDMA_ALLOC_FALLBACK | sys::USERDMA_ALLOC_NO_BOUNCE
             }
+            Command::BufRegister => {
+                sys::USERDMA_REGISTER_SOURCE
+                    | sys::USERDMA_REGISTER_MEMFD
+                    | sys::USERDMA_REGISTER_NO_BOUNCE
+            }
+            Command::BufSync => sys::USERDMA_SYNC_FOR_DEVICE | sys::USERDMA_SYNC_FOR_CPU,
             _ => 0,
         };
         for bit in (0..32).map(|bit| 1 << bit).filter(|bit| bit & known == 0) {
@@ -306,9 +290,9 @@ fn flags(context: &mut Context) -> Outcome {
 fn numbers(context: &mut Context) -> Outcome {
     let device = context.open()?;
     let memory = Mapping::anonymous(2 * PAGE)?;
-    let first = Command::Wait.number() + 1;
-    let last = sys::USERDMA_IOCTL_INFO | 0xff;
-    for number in first..=last {
+    let known = Command::ALL.map(Command::number);
+    let first = sys::USERDMA_IOCTL_INFO;
+    for number in (first..=first | 0xff).filter(|number| !known.contains(number)) {
         memory.fill(0..PAGE, 0);
         memory.write(0, &64_u32.to_ne_bytes());
         // SAFETY: the memory is the kernel's to write to, a page and one more.
@@ -332,6 +316,8 @@ fn page_edge(context: &mut Context) -> Outcome {
         Command::BufAlloc,
         Command::BufInfo,
         Command::BufFree,
+        Command::BufRegister,
+        Command::BufSync,
     ] {
         let size = command.size();
         let memory = Mapping::anonymous(2 * PAGE)?;
@@ -352,7 +338,7 @@ fn page_edge(context: &mut Context) -> Outcome {
             Ok(0)
         );
         let bytes = memory.read(PAGE - size, size);
-        undo(&scene, &call, &bytes)?;
+        scene.undo(&call, &bytes)?;
     }
     Ok(())
 }

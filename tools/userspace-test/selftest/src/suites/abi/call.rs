@@ -4,10 +4,9 @@
 use std::mem::offset_of;
 
 use userdma::sys;
-use zerocopy::IntoBytes as _;
 
-use crate::device::{to_card, Device, COHERENT};
-use crate::guest::Card;
+use super::scene::Targets;
+use crate::device::Device;
 use crate::memory::{Mapping, PAGE, RO};
 use crate::outcome::{all_bytes, Outcome};
 use crate::raw::{self, wide, Sys};
@@ -21,17 +20,21 @@ pub(crate) enum Command {
     BufFree,
     Submit,
     Wait,
+    BufRegister,
+    BufSync,
 }
 
 impl Command {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Info,
         Self::BufAlloc,
         Self::BufInfo,
         Self::BufFree,
         Self::Submit,
         Self::Wait,
+        Self::BufRegister,
+        Self::BufSync,
     ];
 
     /// As in the header, without the prefix.
@@ -43,6 +46,8 @@ impl Command {
             Self::BufFree => "BUF_FREE",
             Self::Submit => "SUBMIT",
             Self::Wait => "WAIT",
+            Self::BufRegister => "BUF_REGISTER",
+            Self::BufSync => "BUF_SYNC",
         }
     }
 
@@ -55,10 +60,20 @@ impl Command {
             Self::BufFree => sys::USERDMA_IOCTL_BUF_FREE,
             Self::Submit => sys::USERDMA_IOCTL_SUBMIT,
             Self::Wait => sys::USERDMA_IOCTL_WAIT,
+            Self::BufRegister => sys::USERDMA_IOCTL_BUF_REGISTER,
+            Self::BufSync => sys::USERDMA_IOCTL_BUF_SYNC,
         }
     }
 
-    /// The size of its structure; also that of the first version.
+    /// The size that its structure had at first: the least that is accepted.
+    pub(crate) fn first_size(self) -> usize {
+        match self {
+            Self::Info => offset_of!(sys::userdma_info, out_direct_min),
+            _ => self.size(),
+        }
+    }
+
+    /// The size of its structure.
     pub(crate) fn size(self) -> usize {
         match self {
             Self::Info => size_of::<sys::userdma_info>(),
@@ -67,6 +82,8 @@ impl Command {
             Self::BufFree => size_of::<sys::userdma_buf_free>(),
             Self::Submit => size_of::<sys::userdma_submit>(),
             Self::Wait => size_of::<sys::userdma_wait>(),
+            Self::BufRegister => size_of::<sys::userdma_buf_register>(),
+            Self::BufSync => size_of::<sys::userdma_buf_sync>(),
         }
     }
 
@@ -75,6 +92,7 @@ impl Command {
         match self {
             Self::BufInfo => Some(offset_of!(sys::userdma_buf_info, handle)),
             Self::BufFree => Some(offset_of!(sys::userdma_buf_free, handle)),
+            Self::BufSync => Some(offset_of!(sys::userdma_buf_sync, handle)),
             _ => None,
         }
     }
@@ -117,7 +135,7 @@ pub(crate) enum Place {
 /// An address of the kernel's half, on x86-64.
 const KERNEL_ADDRESS: usize = 0xffff_8880_0010_0000;
 /// What output fields hold before the call.
-const BEFORE: u8 = 0xa5;
+pub(super) const BEFORE: u8 = 0xa5;
 /// Room for a structure of any size that is tried.
 const ROOM: usize = 4 * PAGE;
 
@@ -136,6 +154,8 @@ pub(crate) struct Call {
     pub(crate) foreign: u32,
     /// The buffer that BUF_FREE was meant for.
     pub(crate) victim: Option<u32>,
+    /// What BUF_REGISTER can be pointed at.
+    pub(crate) targets: Targets,
     /// What the card told.
     pub(crate) info: sys::userdma_info,
 }
@@ -159,6 +179,13 @@ impl Call {
     /// Sets a 64-bit field.
     pub(crate) fn set_u64(&mut self, offset: usize, value: u64) {
         self.bytes[offset..offset + 8].copy_from_slice(&value.to_ne_bytes());
+    }
+
+    /// `size` as it is set.
+    pub(crate) fn given(&self) -> usize {
+        let mut size = [0; 4];
+        size.copy_from_slice(&self.bytes[..4]);
+        raw::size(u32::from_ne_bytes(size).into())
     }
 
     /// Sets `size`, and makes the structure as long with `tail` behind ours.
@@ -280,108 +307,5 @@ impl Placed {
             Place::Good | Place::ReadOnly => self.memory.read(self.offset, self.length),
             _ => Vec::new(),
         }
-    }
-}
-
-/// An open file with a buffer, and all that a valid call needs.
-#[derive(Debug)]
-pub(crate) struct Scene {
-    pub(crate) device: Device,
-    /// A buffer of two pages.
-    pub(crate) buffer: u32,
-    /// Another open file and its buffers; handles of its that ours does not
-    /// have.
-    other: Device,
-    foreign: u32,
-    pub(crate) info: sys::userdma_info,
-}
-
-impl Scene {
-    /// Opens the card twice.
-    pub(crate) fn new(card: &Card, access: Access) -> Outcome<Self> {
-        let flags = match access {
-            Access::ReadWrite => libc::O_RDWR,
-            Access::ReadOnly => libc::O_RDONLY,
-            Access::WriteOnly => libc::O_WRONLY,
-        };
-        let device = Device::open_with(&card.path, flags)?;
-        let info = device.info()?;
-        let buffer = device.alloc(COHERENT, 2 * PAGE)?.handle;
-        let other = Device::open(&card.path)?;
-        // The first handles of a file may be the same numbers: take one that ours does not have.
-        let mut foreign = other.alloc(COHERENT, PAGE)?.handle;
-        while device.buffer_info(foreign).is_ok() {
-            foreign = other.alloc(COHERENT, PAGE)?.handle;
-        }
-        Ok(Self {
-            device,
-            buffer,
-            other,
-            foreign,
-            info,
-        })
-    }
-
-    /// A call that succeeds.
-    pub(crate) fn valid(&self, command: Command) -> Outcome<Call> {
-        let mut call = Call {
-            command,
-            number: command.number(),
-            bytes: vec![0; command.size()],
-            place: Place::Good,
-            array: Vec::new(),
-            array_place: Place::Good,
-            foreign: self.foreign,
-            victim: None,
-            info: self.info,
-        };
-        for (offset, length) in outputs(command) {
-            call.bytes[offset..offset + length].fill(BEFORE);
-        }
-        call.resize(command.size(), 0);
-        match command {
-            Command::Info => {}
-            Command::BufAlloc => {
-                call.set_u32(offset_of!(sys::userdma_buf_alloc, kind), COHERENT);
-                call.set_u64(offset_of!(sys::userdma_buf_alloc, length), wide(PAGE));
-            }
-            Command::BufInfo => {
-                call.set_u32(offset_of!(sys::userdma_buf_info, handle), self.buffer);
-            }
-            Command::BufFree => {
-                let victim = self.device.alloc(COHERENT, PAGE)?;
-                call.victim = Some(victim.handle);
-                call.set_u32(offset_of!(sys::userdma_buf_free, handle), victim.handle);
-            }
-            Command::Submit => {
-                call.array = to_card(self.buffer, 0, 64, 0).as_bytes().to_vec();
-                call.set_u32(offset_of!(sys::userdma_submit, entry_size), 64);
-                call.set_u32(offset_of!(sys::userdma_submit, count), 1);
-            }
-            Command::Wait => {
-                call.array = vec![BEFORE; 2 * size_of::<sys::userdma_completion>()];
-                call.set_u32(offset_of!(sys::userdma_wait, entry_size), 64);
-                call.set_u32(offset_of!(sys::userdma_wait, max), 2);
-            }
-        }
-        Ok(call)
-    }
-
-    /// Bytes that both files hold, to see that nothing was left behind.
-    pub(crate) fn held(&self) -> Sys<u64> {
-        Ok(self.device.info()?.out_used_file + self.other.info()?.out_used_file)
-    }
-}
-
-/// Where a structure's output fields are: (offset, length).
-pub(crate) fn outputs(command: Command) -> Vec<(usize, usize)> {
-    let span = |from: usize| vec![(from, command.size() - from)];
-    match command {
-        Command::Info => span(offset_of!(sys::userdma_info, out_abi_version)),
-        Command::BufAlloc => span(offset_of!(sys::userdma_buf_alloc, out_handle)),
-        Command::BufInfo => span(offset_of!(sys::userdma_buf_info, out_kind)),
-        Command::BufFree => Vec::new(),
-        Command::Submit => vec![(offset_of!(sys::userdma_submit, out_count), 4)],
-        Command::Wait => vec![(offset_of!(sys::userdma_wait, out_count), 4)],
     }
 }

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use nix::errno::Errno;
 
-use super::call::{outputs, Access, Command, Scene};
+use super::call::{Access, Command};
+use super::scene::{outputs, Scene};
 use crate::child::{spawn, Exit};
 use crate::memory::{Mapping, PAGE, RW};
 use crate::outcome::{Context as _, Outcome};
@@ -97,12 +98,13 @@ pub(super) fn all_commands(context: &mut Context) -> Outcome {
         memory.write(0, &call.bytes);
         check_eq!(ioctl(command.number(), address), Ok(0), "{}", what());
         let bytes = memory.read(0, command.size());
-        super::undo(&scene, &call, &bytes).context(what)?;
+        scene.undo(&call, &bytes).context(what)?;
         if matches!(command, Command::Info | Command::BufInfo) {
             let same = scene.valid(command)?.make(&scene.device)?;
             check_eq!(bytes, same.bytes, "{}", what());
         }
-        check_eq!(outputs(command).is_empty(), command == Command::BufFree);
+        let silent = matches!(command, Command::BufFree | Command::BufSync);
+        check_eq!(outputs(command).is_empty(), silent);
         memory.write(0, &call.bytes);
         memory.write(0, &3_u32.to_ne_bytes());
         check_err!(

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use nix::errno::Errno;
 use userdma::sys;
 
-use super::call::{Access, Command, Scene};
+use super::call::{Access, Command};
+use super::scene::Scene;
 use crate::memory::{Mapping, PAGE};
 use crate::outcome::Outcome;
 use crate::raw::{self, wide};
@@ -39,7 +40,8 @@ pub(super) fn double_fetch(context: &mut Context) -> Outcome {
     // (command, place of a 64-bit word, its bad value, the errors that it gives)
     let first = |size: usize, flags: u64| wide(size) | (flags << 32);
     let size = |command: Command| first(command.size(), 0);
-    let cases: [(Command, usize, u64, &[Errno]); 5] = [
+    let hole = scene.valid(Command::BufRegister)?.targets.hole;
+    let cases: [(Command, usize, u64, &[Errno]); 10] = [
         // The kernel writes the size back too, byte by byte: 4097 and 200 may mix to 1.
         (
             Command::Info,
@@ -50,7 +52,7 @@ pub(super) fn double_fetch(context: &mut Context) -> Outcome {
         (
             Command::Info,
             0,
-            first(Command::Info.size() - 1, 1 << 31),
+            first(Command::Info.first_size() - 1, 1 << 31),
             &[Errno::EINVAL, Errno::EOPNOTSUPP],
         ),
         (
@@ -67,6 +69,37 @@ pub(super) fn double_fetch(context: &mut Context) -> Outcome {
             &[Errno::EDQUOT, Errno::EINVAL],
         ),
         (Command::BufInfo, 8, 0, &[Errno::ENOENT]),
+        (
+            Command::BufRegister,
+            offset_of!(sys::userdma_buf_register, address),
+            hole,
+            &[Errno::EFAULT],
+        ),
+        (
+            Command::BufRegister,
+            offset_of!(sys::userdma_buf_register, length),
+            0,
+            &[Errno::EINVAL],
+        ),
+        (
+            Command::BufRegister,
+            0,
+            first(Command::BufRegister.size(), 1 << 31),
+            &[Errno::EOPNOTSUPP],
+        ),
+        (
+            Command::BufSync,
+            offset_of!(sys::userdma_buf_sync, offset),
+            u64::MAX,
+            // A mixture lies beyond the buffer too.
+            &[Errno::EOVERFLOW, Errno::ERANGE],
+        ),
+        (
+            Command::BufSync,
+            offset_of!(sys::userdma_buf_sync, length),
+            wide(3 * PAGE),
+            &[Errno::ERANGE, Errno::EINVAL],
+        ),
     ];
     for (command, place, bad, errors) in cases {
         let call = scene.valid(command)?;
@@ -103,13 +136,16 @@ fn calls(
         // SAFETY: the memory is for this call and the thread that flips a word of it.
         let result = unsafe { raw::ioctl(&scene.device, command.number(), memory.address()) };
         match result {
-            Ok(_) if command == Command::BufAlloc => {
+            Ok(_) => {
+                let place = match command {
+                    Command::BufAlloc => offset_of!(sys::userdma_buf_alloc, out_handle),
+                    Command::BufRegister => offset_of!(sys::userdma_buf_register, out_handle),
+                    _ => continue,
+                };
                 let mut handle = [0; 4];
-                let place = offset_of!(sys::userdma_buf_alloc, out_handle);
                 handle.copy_from_slice(&memory.read(place, 4));
                 scene.device.free(u32::from_ne_bytes(handle))?;
             }
-            Ok(_) => {}
             Err(errno) => {
                 check!(errors.contains(&errno), "{} gave {errno:?}", command.name());
             }

@@ -4,35 +4,17 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-
-use nix::mount::{mount, umount2, MntFlags, MsFlags};
+use std::path::Path;
 
 use crate::device::{from_card, to_card, Device, HUGE};
+use crate::disk::{mount_files, scratch};
 use crate::memory::{Mapping, HUGE as HUGE_PAGE};
 use crate::outcome::{same_bytes, Outcome};
 use crate::raw;
 use crate::registry::Context;
 
-/// The serial number of the disk that tests may overwrite.
-const SCRATCH: &str = "userdma-scratch";
-/// That of a disk with an ext4 file system.
-const FILES: &str = "userdma-files";
 /// What is written and read.
 const LENGTH: usize = 4 << 20;
-
-/// The disk with a serial number.
-fn disk(serial: &str) -> Outcome<PathBuf> {
-    for entry in fs::read_dir("/sys/block")?.flatten() {
-        for file in ["serial", "device/serial"] {
-            let text = fs::read_to_string(entry.path().join(file)).unwrap_or_default();
-            if text.trim() == serial {
-                return Ok(Path::new("/dev").join(entry.file_name()));
-            }
-        }
-    }
-    skip!("needs a disk with the serial number '{serial}' (virtio-blk, and its driver loaded)")
-}
 
 /// Writes random bytes to `path` and reads them back with O_DIRECT, into the
 /// middle of a huge buffer, at once and in pieces.
@@ -100,30 +82,13 @@ fn through_card(device: &Device, handle: u32, map: &Mapping, place: usize) -> Ou
 }
 
 pub(super) fn block_device(context: &mut Context) -> Outcome {
-    let path = disk(SCRATCH)?;
+    let path = scratch()?;
     read_back(context, &path)
 }
 
-/// A mounted file system that goes with its owner.
-struct Mounted(PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 pub(super) fn file(context: &mut Context) -> Outcome {
-    let disk = disk(FILES)?;
-    let path = std::env::temp_dir().join("userdma-selftest-disk");
-    fs::create_dir_all(&path)?;
-    let none: Option<&str> = None;
-    if let Err(error) = mount(Some(&disk), &path, Some("ext4"), MsFlags::empty(), none) {
-        skip!("cannot mount {} as ext4: {error}", disk.display());
-    }
-    let mounted = Mounted(path);
-    let path = mounted.0.join("direct");
+    let mounted = mount_files("direct")?;
+    let path = mounted.path().join("direct");
     File::create(&path)?;
     let outcome = read_back(context, &path);
     fs::remove_file(&path)?;

@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Mappings and what they belong to: children, files, buffers, the module.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
-
-use rustix::net::{
-    recvmsg, sendmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
-
 use super::each_kind;
 use crate::child::{spawn, Gate};
 use crate::device::{from_card, to_card, Device, COHERENT};
 use crate::guest;
 use crate::memory::{Mapping, PAGE, RW};
 use crate::outcome::{all_bytes, same_bytes, Outcome};
+use crate::passing::{receive, send, sockets};
 use crate::poll::LONG;
 use crate::registry::Context;
 
@@ -223,47 +215,6 @@ pub(super) fn module_busy(context: &mut Context) -> Outcome {
     map.set_byte(0, 1);
     check!(guest::is_loaded());
     Ok(())
-}
-
-/// Sends a file to who holds the other end.
-fn send(socket: &OwnedFd, device: &Device) -> Outcome {
-    let fds = [device.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    check!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-    sendmsg(
-        socket,
-        &[IoSlice::new(b"x")],
-        &mut control,
-        SendFlags::empty(),
-    )?;
-    Ok(())
-}
-
-fn receive(socket: &OwnedFd) -> Outcome<Device> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let mut data = [IoSliceMut::new(&mut byte)];
-    recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-            if let Some(fd) = fds.next() {
-                return Ok(Device::from(fd));
-            }
-        }
-    }
-    fail!("no file came")
-}
-
-fn sockets() -> Outcome<(OwnedFd, OwnedFd)> {
-    let kind = SocketType::STREAM;
-    Ok(socketpair(
-        AddressFamily::UNIX,
-        kind,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
 }
 
 pub(super) fn passed_file(context: &mut Context) -> Outcome {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::sys::signal::Signal;
 use rustix::event::PollFlags;
 
 use super::{contents, pread, pwrite, set_contents};
@@ -15,20 +15,7 @@ use crate::outcome::{all_bytes, same_bytes, Outcome};
 use crate::poll::{ready, LONG};
 use crate::raw::size;
 use crate::registry::Context;
-
-extern "C" fn nothing(_: libc::c_int) {}
-
-/// Lets a signal interrupt system calls, and do nothing else.
-fn catch(signal: Signal) -> Outcome {
-    let action = SigAction::new(
-        SigHandler::Handler(nothing),
-        SaFlags::empty(),
-        SigSet::empty(),
-    );
-    // SAFETY: the handler does nothing.
-    unsafe { sigaction(signal, &action) }?;
-    Ok(())
-}
+use crate::signals::catch;
 
 /// Transfers that keep the card busy for a while, and a file that has them.
 struct Busy {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Places between SUBMIT and WAIT: a file has as many as INFO says.
 
-use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::sys::signal::Signal;
 use rustix::event::PollFlags;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::outcome::Outcome;
 use crate::poll::{after, ready, LONG};
 use crate::raw::{size, wide};
 use crate::registry::Context;
+use crate::signals::catch;
 use userdma::sys;
 
 /// As many transfers as there are places, and `more`.
@@ -110,20 +111,12 @@ pub(super) fn full_sleeps(context: &mut Context) -> Outcome {
     })
 }
 
-extern "C" fn nothing(_: libc::c_int) {}
-
 /// EINTR, and nothing was accepted.
 pub(super) fn full_signal(context: &mut Context) -> Outcome {
     let path = context.card().path.clone();
     let begun = Gate::new()?;
     let child = spawn(|| {
-        let action = SigAction::new(
-            SigHandler::Handler(nothing),
-            SaFlags::empty(),
-            SigSet::empty(),
-        );
-        // SAFETY: the handler does nothing.
-        unsafe { sigaction(Signal::SIGUSR1, &action) }?;
+        catch(Signal::SIGUSR1)?;
         let device = Device::open(&path)?;
         let all = fill(&device, 5)?;
         let depth = all.len() - 5;

@@ -2,7 +2,6 @@
 //! Two WAITs that each want all that is outstanding. Each takes records as they
 //! come; neither may wait for those that the other holds.
 
-use nix::errno::Errno;
 use userdma::sys;
 use zerocopy::FromBytes as _;
 
@@ -49,11 +48,7 @@ fn check_all(mut first: Vec<u64>, second: Vec<u64>) -> Outcome {
 /// while the second takes the other four: whatever the order of wake-ups is,
 /// each has some of the five.
 fn shared_out(context: &Context) -> Outcome {
-    let page = match Page::new() {
-        Ok(page) => page,
-        Err(Errno::ENOSYS | Errno::EPERM) => skip!("needs a kernel with userfaultfd"),
-        Err(error) => return Err(error.into()),
-    };
+    let page = Page::new()?;
     let memory = Mapping::anonymous(PAGE)?;
     let device = context.open()?;
     send(&device, COUNT)?;

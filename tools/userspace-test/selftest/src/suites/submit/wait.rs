@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::sys::signal::Signal;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFlags, Timespec};
 
@@ -18,6 +18,7 @@ use crate::outcome::Outcome;
 use crate::poll::{after, now, ready, until, while_card_is_busy, LONG};
 use crate::raw::wide;
 use crate::registry::Context;
+use crate::signals::catch;
 
 /// Submits so many short transfers, tagged from 0.
 pub(super) fn send(device: &Device, count: usize) -> Outcome {
@@ -124,20 +125,12 @@ pub(super) fn nonblock(context: &mut Context) -> Outcome {
     Ok(())
 }
 
-extern "C" fn nothing(_: libc::c_int) {}
-
 pub(super) fn signal(context: &mut Context) -> Outcome {
     const COUNT: usize = 100;
     let path = context.card().path.clone();
     let begun = Gate::new()?;
     let child = spawn(|| {
-        let action = SigAction::new(
-            SigHandler::Handler(nothing),
-            SaFlags::empty(),
-            SigSet::empty(),
-        );
-        // SAFETY: the handler does nothing.
-        unsafe { sigaction(Signal::SIGUSR1, &action) }?;
+        catch(Signal::SIGUSR1)?;
         let device = Device::open(&path)?;
         send(&device, COUNT)?;
         begun.open()?;

@@ -10,16 +10,18 @@ use std::mem::offset_of;
 use nix::errno::Errno;
 use userdma::sys;
 
-use super::super::call::Command::{self, BufAlloc, BufFree, BufInfo, Info, Submit, Wait};
+use super::super::call::Command::{
+    self, BufAlloc, BufFree, BufInfo, BufRegister, BufSync, Info, Submit, Wait,
+};
 use super::super::call::{Access, Call, Place};
 use super::{Part, Row, Stage, Want};
 use crate::memory::PAGE;
 use crate::raw::wide;
 
 const ALL: &[Command] = &Command::ALL;
-const WITH_OUTPUT: &[Command] = &[Info, BufAlloc, BufInfo, Submit, Wait];
+const WITH_OUTPUT: &[Command] = &[Info, BufAlloc, BufInfo, Submit, Wait, BufRegister];
 const ARRAYS: &[Command] = &[Submit, Wait];
-const HANDLES: &[Command] = &[BufInfo, BufFree];
+const HANDLES: &[Command] = &[BufInfo, BufFree, BufSync];
 const ALLOC: &[Command] = &[BufAlloc];
 const SUBMIT: &[Command] = &[Submit];
 const WAIT: &[Command] = &[Wait];
@@ -47,8 +49,18 @@ macro_rules! rows {
     (@access $access:ident) => { Access::$access };
 }
 
+mod register;
+
 /// In the order of the documentation.
-pub(super) const ALL_ROWS: &[&[Row]] = &[GENERAL, ARRAY, BUFFER, TRANSFER, WAITING];
+pub(super) const ALL_ROWS: &[&[Row]] = &[
+    GENERAL,
+    ARRAY,
+    BUFFER,
+    TRANSFER,
+    WAITING,
+    register::REGISTRATION,
+    register::SYNCING,
+];
 
 const GENERAL: &[Row] = rows! {
     "nothing wrong", ALL => Ok, None, Number: |_| {};
@@ -68,10 +80,15 @@ const GENERAL: &[Row] = rows! {
     "argument in read-only memory", WITH_OUTPUT => EFAULT, None, Pointer: |c| {
         c.place = Place::ReadOnly;
     };
-    "argument in read-only memory", &[BufFree] => Ok, None, Pointer: |c| c.place = Place::ReadOnly;
+    "argument in read-only memory", &[BufFree, BufSync] => Ok, None, Pointer: |c| {
+        c.place = Place::ReadOnly;
+    };
     "size 0", ALL => EINVAL, TooSmall, Size: |c| c.set_u32(0, 0);
     "size of two words", ALL => EINVAL, TooSmall, Size: |c| c.set_u32(0, 8);
-    "size 1 too small", ALL => EINVAL, TooSmall, Size: |c| c.resize(c.command.size() - 1, 0);
+    "size 1 below the first version's", ALL => EINVAL, TooSmall, Size: |c| {
+        c.resize(c.command.first_size() - 1, 0);
+    };
+    "size of the first version", ALL => Ok, None, Size: |c| c.resize(c.command.first_size(), 0);
     "size 1 larger, tail zero", ALL => Ok, None, Size: |c| c.resize(c.command.size() + 1, 0);
     "size 1 larger, tail not zero", ALL => E2BIG, TooBig, Size: |c| {
         c.resize(c.command.size() + 1, 1);
@@ -87,9 +104,11 @@ const GENERAL: &[Row] = rows! {
     "size above a page", ALL => E2BIG, TooBig, Size: |c| c.resize(PAGE + 1, 0);
     "size of all ones", ALL => E2BIG, TooBig, Size: |c| c.set_u32(0, u32::MAX);
     "unknown flag", ALL => EOPNOTSUPP, Unsupported, Flags: |c| c.set_u32(4, 1 << 31);
-    "reserved not 0", &[BufFree, Submit] => EINVAL, BadValue, Reserved: |c| {
+    "reserved not 0", &[BufFree, Submit, BufRegister, BufSync] => EINVAL, BadValue, Reserved: |c| {
         let offset = match c.command {
             BufFree => offset_of!(sys::userdma_buf_free, reserved),
+            BufRegister => offset_of!(sys::userdma_buf_register, reserved),
+            BufSync => offset_of!(sys::userdma_buf_sync, reserved),
             _ => offset_of!(sys::userdma_submit, reserved),
         };
         c.set_u32(offset, 1);
@@ -200,7 +219,9 @@ const TRANSFER: &[Row] = rows! {
         c.edit(|t| t.length = 0);
     };
     "to the card, the file opened read-only", SUBMIT, as ReadOnly =>
-        EBADF, EntryPrivilege, EntryOp: |_| {};
+        EBADF, EntryPrivilege, EntryOp: |c| {
+            c.edit(|t| t.op = operation(sys::USERDMA_OP_TO_CARD));
+        };
     "from the card, the file opened write-only", SUBMIT, as WriteOnly =>
         EBADF, EntryPrivilege, EntryOp: |c| {
             c.edit(|t| t.op = operation(sys::USERDMA_OP_FROM_CARD));
@@ -212,6 +233,10 @@ const TRANSFER: &[Row] = rows! {
     "buffer of another open file", SUBMIT => ENOENT, EntryNoHandle, EntryHandle: |c| {
         let foreign = c.foreign;
         c.edit(|t| t.buffer = foreign);
+    };
+    "from the card, the buffer a source only", SUBMIT => EACCES, EntrySource, EntryHandle: |c| {
+        let source = c.targets.source;
+        c.edit(|t| (t.op, t.buffer) = (operation(sys::USERDMA_OP_FROM_CARD), source));
     };
     "buffer_offset + length wraps", SUBMIT => EOVERFLOW, EntryRange, EntryRange: |c| {
         c.edit(|t| t.buffer_offset = u64::MAX - 63);
