@@ -91,6 +91,14 @@ impl Card {
         Ok(config.get(4).is_some_and(|byte| byte & BUS_MASTER != 0))
     }
 
+    /// Whether a transfer may begin at the last byte of a page. Not behind QEMU's
+    /// virtio-iommu: for that byte it may find the mapping of the next page, and
+    /// then the card reads or writes a byte that is somebody else's.
+    pub(crate) fn reaches_last_bytes(&self) -> bool {
+        let iommu = fs::canonicalize(self.sysfs().join("iommu")).unwrap_or_default();
+        !iommu.to_string_lossy().contains("/virtio")
+    }
+
     /// The driver's counters of this card.
     pub(crate) fn stats(&self) -> Outcome<Counters> {
         let path = Path::new(DEBUGFS).join(&self.bus).join("stats");

@@ -74,6 +74,10 @@ pub struct Options {
     #[arg(long)]
     pub errno_table: bool,
 
+    /// What a test does after it has become another program
+    #[arg(long, hide = true)]
+    pub after_exec: Option<String>,
+
     /// Stop at the first failure, and leave things as they are
     #[arg(long)]
     pub fail_fast: bool,
@@ -94,6 +98,7 @@ impl Default for Options {
             slow: 1,
             list: false,
             errno_table: false,
+            after_exec: None,
             fail_fast: false,
             module: None,
         }
@@ -124,6 +129,9 @@ pub fn main(options: &Options) -> ExitCode {
     if options.errno_table {
         print!("{}", suites::errno_table());
         return ExitCode::SUCCESS;
+    }
+    if let Some(words) = &options.after_exec {
+        return suites::after_exec(words);
     }
     let tests = match registry::select(suites::all(), &options.filter, &options.skip) {
         Ok(tests) => tests,

@@ -2,10 +2,12 @@
 //! The tests, one module for each suite.
 
 mod abi;
+mod account;
 mod alloc;
 mod info;
 mod many;
 mod mmap;
+mod register;
 mod rw;
 mod submit;
 mod unbind;
@@ -21,6 +23,8 @@ pub(crate) fn all() -> Vec<Test> {
         mmap::TESTS,
         rw::TESTS,
         submit::TESTS,
+        register::TESTS,
+        account::TESTS,
         many::TESTS,
         unbind::TESTS,
     ]
@@ -30,4 +34,9 @@ pub(crate) fn all() -> Vec<Test> {
 /// The table of commands, causes and errors as reST.
 pub(crate) fn errno_table() -> String {
     abi::errno_table()
+}
+
+/// What a test does after it has become another program.
+pub(crate) fn after_exec(words: &str) -> std::process::ExitCode {
+    account::after_exec(words)
 }

@@ -8,6 +8,7 @@ use userdma::sys;
 use zerocopy::FromZeros as _;
 
 use super::{check_works, unbind};
+use crate::account::Account;
 use crate::device::{to_card, Buffer, Device, COHERENT};
 use crate::memory::PAGE;
 use crate::outcome::{Context as _, Outcome};
@@ -31,9 +32,9 @@ fn command(device: &Device, command: u32, address: usize) -> Sys<usize> {
 }
 
 /// A read or write whose memory is the page.
-fn transfer(device: &Device, call: i64, address: usize) -> Sys<usize> {
+fn transfer(device: &Device, call: i64, address: usize, length: usize) -> Sys<usize> {
     // SAFETY: the page is for it.
-    unsafe { raw::transfer(call, device, address, 64, 0) }
+    unsafe { raw::transfer(call, device, address, length, 0) }
 }
 
 /// SUBMIT of the page.
@@ -81,6 +82,21 @@ const CASES: &[Case] = &[
         allowed: &[Err(Errno::ENODEV), Err(Errno::EINVAL)],
     },
     Case {
+        what: "the argument of BUF_REGISTER",
+        call: |device, _, page| command(device, sys::USERDMA_IOCTL_BUF_REGISTER, page),
+        allowed: &[Err(Errno::ENODEV), Err(Errno::EINVAL)],
+    },
+    Case {
+        what: "the argument of BUF_SYNC",
+        call: |device, _, page| command(device, sys::USERDMA_IOCTL_BUF_SYNC, page),
+        allowed: &[Err(Errno::ENODEV), Err(Errno::EINVAL)],
+    },
+    Case {
+        what: "the memory of BUF_REGISTER",
+        call: |device, _, page| device.register(page, PAGE, 0).map(|_| 0),
+        allowed: &[Err(Errno::ENODEV)],
+    },
+    Case {
         what: "the entries of SUBMIT",
         call: |device, _, page| submit(device, page),
         // Operation 0.
@@ -93,12 +109,23 @@ const CASES: &[Case] = &[
     },
     Case {
         what: "the memory of read",
-        call: |device, _, page| transfer(device, libc::SYS_pread64, page),
+        call: |device, _, page| transfer(device, libc::SYS_pread64, page, 64),
         allowed: &[Ok(64), Err(Errno::ENODEV)],
     },
     Case {
         what: "the memory of write",
-        call: |device, _, page| transfer(device, libc::SYS_pwrite64, page),
+        call: |device, _, page| transfer(device, libc::SYS_pwrite64, page, 64),
+        allowed: &[Err(Errno::ENODEV)],
+    },
+    // Large enough to be pinned, where any request of this card is.
+    Case {
+        what: "the memory of a large read",
+        call: |device, _, page| transfer(device, libc::SYS_pread64, page, PAGE),
+        allowed: &[Ok(PAGE), Err(Errno::ENODEV)],
+    },
+    Case {
+        what: "the memory of a large write",
+        call: |device, _, page| transfer(device, libc::SYS_pwrite64, page, PAGE),
         allowed: &[Err(Errno::ENODEV)],
     },
 ];
@@ -106,11 +133,8 @@ const CASES: &[Case] = &[
 pub(super) fn user_memory(context: &mut Context) -> Outcome {
     let mut card = context.card().clone();
     for case in CASES {
-        let page = match Page::new() {
-            Ok(page) => page,
-            Err(Errno::ENOSYS | Errno::EPERM) => skip!("needs a kernel with userfaultfd"),
-            Err(error) => return Err(error.into()),
-        };
+        let page = Page::new()?;
+        let before = Account::now()?;
         let device = Device::open(&card.path)?;
         let buffer = device.alloc(COHERENT, PAGE)?;
         std::thread::scope(|scope| -> Outcome {
@@ -126,6 +150,7 @@ pub(super) fn user_memory(context: &mut Context) -> Outcome {
             Ok(())
         })
         .context(|| case.what.to_owned())?;
+        before.settle().context(|| case.what.to_owned())?;
         drop(device);
         card = card.bind()?;
         check_works(&card)?;
