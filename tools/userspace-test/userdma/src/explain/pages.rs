@@ -104,6 +104,12 @@ fn too_few(
         "{count} wanted, {set_aside} set aside, {available} of them available; {} of other memory is free",
         Bytes(memory.available)
     ));
+    if memory.end > 0 && request.length > memory.end {
+        return explanation.advise(format!(
+            "less: this machine's memory ends at {}",
+            Bytes(memory.end)
+        ));
+    }
     let (kib, suffix) = (pages.size() >> 10, suffix(pages));
     let target = set_aside.saturating_add(missing);
     let directory = format!("/sys/kernel/mm/hugepages/hugepages-{kib}kB");
@@ -143,6 +149,7 @@ mod tests {
     fn memory() -> Memory {
         Memory {
             available: 3 << 30,
+            end: 8 << 30,
             ..Memory::default()
         }
     }
@@ -205,6 +212,15 @@ mod tests {
             advice.contains("hugepagesz=2M hugepages=32") && advice.contains("compact_memory"),
             "{advice}"
         );
+        // What is not there at all cannot be set aside.
+        let told = pages(
+            &request(Pages::Huge1G, 20 << 30),
+            Errno::NOMEM,
+            Some(PoolState::default()),
+            Some(Grown::TooFew),
+            &memory(),
+        );
+        assert_eq!(told.advice, ["less: this machine's memory ends at 8 GiB"]);
     }
 
     #[test]

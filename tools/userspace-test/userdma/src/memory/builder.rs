@@ -95,22 +95,18 @@ impl MemoryBuilder {
     /// ```
     pub fn allocate(self) -> Result<Memory> {
         let request = self.request;
-        let size = request.size().and_then(|size| usize::try_from(size).ok());
-        let Some(size) = size else {
-            return Err(error(&request, Errno::NOMEM, None));
-        };
-        if size == 0 || (request.memfd && request.pages == Pages::Transparent) {
-            return Err(error(&request, Errno::INVAL, None));
-        }
+        let size = size(&request)?;
         let (memfd, mapping) = if request.memfd {
-            let memfd = file(&request)?;
-            let mapping = Mapping::shared(&memfd, 0, size, request.pages.size(), true);
-            (Some(memfd), mapping.map_err(|errno| (errno, None)))
+            let (memfd, mapping) = file(&request, size)?;
+            (Some(memfd), mapping)
         } else {
             let map = || Mapping::anonymous(size, request.pages);
-            (None, pool::draw(&request, map))
+            let mapping = pool::draw(&request, map);
+            (
+                None,
+                mapping.map_err(|(errno, grown)| error(&request, errno, grown))?,
+            )
         };
-        let mapping = mapping.map_err(|(errno, grown)| error(&request, errno, grown))?;
         Ok(Memory {
             mapping,
             memfd,
@@ -121,17 +117,32 @@ impl MemoryBuilder {
 
 /// Makes a memfd of whole huge pages, all of them there.
 pub(crate) fn huge_file(length: u64, pages: Pages) -> Result<OwnedFd> {
-    file(&explain::PagesRequest {
+    let request = explain::PagesRequest {
         pages,
         length,
         memfd: true,
         reserve: true,
-    })
+    };
+    let (memfd, _) = file(&request, size(&request)?)?;
+    Ok(memfd)
 }
 
-fn file(request: &explain::PagesRequest) -> Result<OwnedFd> {
+/// Gives the length in whole pages, if it makes sense.
+fn size(request: &explain::PagesRequest) -> Result<usize> {
+    let size = request.size().and_then(|size| usize::try_from(size).ok());
+    match size {
+        None => Err(error(request, Errno::NOMEM, None)),
+        Some(0) => Err(error(request, Errno::INVAL, None)),
+        Some(_) if request.memfd && request.pages == Pages::Transparent => {
+            Err(error(request, Errno::INVAL, None))
+        }
+        Some(size) => Ok(size),
+    }
+}
+
+fn file(request: &explain::PagesRequest, size: usize) -> Result<(OwnedFd, Mapping)> {
     let told = |errno| error(request, errno, None);
-    let size = request.size().ok_or_else(|| told(Errno::NOMEM))?;
+    let length = u64::try_from(size).map_err(|_| told(Errno::NOMEM))?;
     let flags = match request.pages {
         Pages::Huge2M => MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB,
         Pages::Huge1G => MemfdFlags::HUGETLB | MemfdFlags::HUGE_1GB,
@@ -139,16 +150,18 @@ fn file(request: &explain::PagesRequest) -> Result<OwnedFd> {
     };
     let flags = flags | MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL;
     let memfd = rustix::fs::memfd_create(c"userdma", flags).map_err(told)?;
-    rustix::fs::ftruncate(&memfd, size).map_err(told)?;
+    rustix::fs::ftruncate(&memfd, length).map_err(told)?;
+    // Of huge pages this takes what it needs out of the pool; they are filled
+    // afterwards, which takes long.
+    let map = || Mapping::shared(&memfd, 0, size, request.pages.size(), true);
+    let mapping = pool::draw(request, map);
+    let mapping = mapping.map_err(|(errno, grown)| error(request, errno, grown))?;
     if request.pages.are_pooled() {
-        // Now: a page that is missing when it is touched is SIGBUS.
-        let fill = || rustix::fs::fallocate(&memfd, FallocateFlags::empty(), 0, size);
-        let filled = pool::draw(request, fill);
-        filled.map_err(|(errno, grown)| error(request, errno, grown))?;
+        rustix::fs::fallocate(&memfd, FallocateFlags::empty(), 0, length).map_err(told)?;
     }
     // Nobody who is given the file may cut off what is mapped here.
     rustix::fs::fcntl_add_seals(&memfd, SealFlags::SHRINK | SealFlags::GROW).map_err(told)?;
-    Ok(memfd)
+    Ok((memfd, mapping))
 }
 
 fn error(request: &explain::PagesRequest, errno: Errno, grown: Option<Grown>) -> Error {

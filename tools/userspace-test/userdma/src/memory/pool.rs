@@ -2,10 +2,10 @@
 //! The kernel's pool of huge pages, and taking more out of it than was set
 //! aside.
 //!
-//! While memory is allocated the pool may overcommit: pages that it makes then
-//! are *surplus* and go back to the system with the memory, whatever the limit
-//! is by then. So the limit is raised for that moment only, and nothing is left
-//! behind by a program that is killed.
+//! While pages are taken the pool may overcommit: what it makes then is
+//! *surplus* and goes back to the system with the memory, whatever the limit is
+//! by then. So the limit is raised for that moment only, and a program that is
+//! killed later leaves nothing behind.
 
 use std::fs;
 use std::fs::File;

@@ -194,7 +194,9 @@ fn what_is_not_known_is_not_claimed() {
         areas: Vec::new(),
         ..process()
     };
-    for process in [process(), nothing] {
+    // A private mapping of a file is as good as any.
+    let private = with(|area| area.name = "/var/data.bin".to_owned());
+    for process in [process(), nothing, private] {
         let refused = why(&process);
         assert_eq!(refused.kind, ErrorKind::BadAccess);
         assert!(!refused.why.contains("0x"), "{}", refused.why);
