@@ -133,8 +133,8 @@ impl<'d, M> RegisterBuilder<'d, M> {
     /// [`ErrorKind`]s `LimitReached` (RLIMIT_MEMLOCK, or too many buffers),
     /// `BadAccess` (read-only memory, or such as cannot be pinned), `OutOfRange`
     /// (not mapped), `OutOfMemory`, `Unreachable`, `Permission`,
-    /// `InvalidInput`, `NotSupported`, `Interrupted`, `Gone`. The memory that
-    /// was to be registered is dropped then.
+    /// `InvalidInput`, `NotSupported`, `Interrupted`, `Gone`. The memory is then
+    /// dropped; whoever wants to keep it registers a reference to it.
     ///
     /// # Examples
     ///
