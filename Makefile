@@ -47,6 +47,9 @@ test: ## every check and every test; ends in "N passed, N failed"
 soak: ## the big counts: all of them, or make soak SUITE=name
 	@$(lab) soak
 
+bench: ## count instructions, beside VFIO's; prints tables and judges what is promised
+	@$(lab) bench
+
 lint: ## rustfmt, clippy and shellcheck over everything
 	@$(lab) lint
 
@@ -71,6 +74,6 @@ distclean: ## remove the laboratory's whole cache
 	@qemu/forget cache
 
 .DEFAULT_GOAL := help
-.PHONY: help run shell test soak lint fmt build update kselftest-install clean distclean
+.PHONY: help run shell test soak bench lint fmt build update kselftest-install clean distclean
 
 endif

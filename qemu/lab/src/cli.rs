@@ -17,6 +17,7 @@ use userdma_init::job::Shell;
 use userdma_init::job::Work;
 
 use crate::apt;
+use crate::bench;
 use crate::cache::Places;
 use crate::checks;
 use crate::config::Config;
@@ -74,6 +75,8 @@ enum Commands {
     Test(Selection),
     /// Run a suite in full size.
     Soak(Selection),
+    /// Count instructions, print the tables, judge what is promised of them.
+    Bench,
     /// Check formats and lints.
     Lint,
     /// Format all sources.
@@ -116,6 +119,7 @@ impl Cli {
             Commands::Shell { guest, kernel } => shell(&places, &config, &steps, &guest, kernel)?,
             Commands::Test(selection) => test(&places, &config, &steps, selection, false)?,
             Commands::Soak(selection) => test(&places, &config, &steps, selection, true)?,
+            Commands::Bench => bench::run(&places, &config, &steps)?,
             Commands::Lint => {
                 let tally = Tally::default();
                 let stock = kernel::stock::prepare(&places, &steps)?;

@@ -42,6 +42,10 @@ pub(crate) struct Guest {
     pub(crate) hotplug: bool,
     #[serde(default)]
     pub(crate) icount: Option<String>,
+    #[serde(default = "all_features")]
+    pub(crate) processor: String,
+    #[serde(default)]
+    pub(crate) arguments: Vec<String>,
 }
 
 /// A virtio disk.
@@ -101,6 +105,10 @@ fn two() -> u32 {
 
 fn q35() -> String {
     "q35".to_owned()
+}
+
+fn all_features() -> String {
+    "max".to_owned()
 }
 
 /// Both files.

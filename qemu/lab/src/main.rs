@@ -16,9 +16,11 @@
 //! * [`config`]: `guests.toml` and `suites.toml`;
 //! * [`guest`], [`qemu`], [`ktap`], [`gates`]: one boot and its judgement;
 //! * [`suite`], [`checks`], [`tally`], [`soak`]: what `make test` and `make soak`
-//!   add up.
+//!   add up;
+//! * [`bench`]: what `make bench` counts.
 
 mod apt;
+mod bench;
 mod cache;
 mod checks;
 mod cli;

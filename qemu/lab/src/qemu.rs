@@ -91,7 +91,7 @@ fn base(guest: &Guest, boot: &Boot<'_>, console: &str) -> Result<Command> {
             "-display",
             "none",
         ])
-        .args(["-accel", "tcg", "-cpu", "max"])
+        .args(["-accel", "tcg", "-cpu", &guest.processor])
         .args(["-machine", &guest.machine])
         .args(["-smp", &guest.cpus.to_string()])
         .args(["-m", &guest.memory])
@@ -106,6 +106,7 @@ fn base(guest: &Guest, boot: &Boot<'_>, console: &str) -> Result<Command> {
     if let Some(icount) = &guest.icount {
         command.args(["-icount", icount]);
     }
+    command.args(&guest.arguments);
     let cards = match guest.hotplug {
         true => control::pluggable(&guest.cards),
         false => guest.cards.clone(),

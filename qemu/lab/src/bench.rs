@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! `make bench`: counts instructions in two guests, prints tables of them, and
+//! judges the figures that are promised.
+
+mod crossing;
+mod figures;
+mod limits;
+mod table;
+
+use std::fs;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use anyhow::Context;
+use anyhow::Result;
+use serde::Serialize;
+use userdma_init::job::Job;
+use userdma_init::job::Judge;
+use userdma_init::job::Work;
+
+use crate::bench::crossing::Crossing;
+use crate::bench::figures::Figures;
+use crate::bench::figures::Row;
+use crate::bench::limits::Limit;
+use crate::cache::Places;
+use crate::config::Config;
+use crate::guest;
+use crate::guest::Report;
+use crate::guest::Run;
+use crate::prepare;
+use crate::prepare::Prepared;
+use crate::step::Steps;
+use crate::tally::Outcome;
+use crate::tally::Tally;
+use crate::tally::Test;
+
+/// The guests, and what the tables call them.
+pub(crate) const GUESTS: [(&str, &str); 2] = [
+    (figures::PLAIN, "no IOMMU"),
+    (figures::IOMMU, "Intel IOMMU, strict"),
+];
+
+/// The program that counts, and what its lines of figures begin with.
+const PROGRAM: &str = "userdma-bench";
+const MARK: &str = "bench: ";
+
+/// How long counting may take, and how long it usually takes with the boot.
+const SECONDS: u64 = 900;
+const USUAL: Duration = Duration::from_secs(60);
+
+/// What the file of figures holds.
+#[derive(Serialize)]
+struct File<'a> {
+    kernel: &'a str,
+    unit: &'a str,
+    guests: &'a Figures,
+    crossings: &'a [Crossing],
+    limits: &'a [Limit],
+}
+
+/// Counts, prints, judges. Returns whether everything holds.
+pub(crate) fn run(places: &Places, config: &Config, steps: &Steps) -> Result<bool> {
+    let prepared = prepare::all(places, steps, config)?;
+    let run = Run::begin(places)?;
+    let tally = Tally::default();
+    let figures = count(places, config, steps, &prepared, &run, &tally)?;
+
+    let crossings = crossing::all(&figures)?;
+    let limits = limits::all(&figures)?;
+    let mut text = format!(
+        "Guest instructions, medians; stock kernel {}\n",
+        prepared.stock.kernel.release
+    );
+    text.push_str(&table::all(&figures));
+    text.push_str(&crossing::text(&crossings));
+    text.push_str(&limits::text(&limits));
+    println!("\n{text}");
+    for limit in &limits {
+        tally.add(limit.test());
+    }
+
+    let file = File {
+        kernel: &prepared.stock.kernel.release,
+        unit: "guest instructions",
+        guests: &figures,
+        crossings: &crossings,
+        limits: &limits,
+    };
+    let directory = run.directory("figures")?;
+    for (name, content) in [
+        ("bench.txt", text.clone()),
+        ("bench.json", serde_json::to_string_pretty(&file)?),
+    ] {
+        let path = directory.join(name);
+        fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
+        println!("written: {}", places.outside(&path));
+    }
+    Ok(tally.finish())
+}
+
+/// Boots the guests side by side and collects their rows.
+fn count(
+    places: &Places,
+    config: &Config,
+    steps: &Steps,
+    prepared: &Prepared,
+    run: &Run,
+    tally: &Tally,
+) -> Result<Figures> {
+    let step = steps.begin("counting instructions in two guests", USUAL);
+    let counted = std::thread::scope(|scope| {
+        let lanes: Vec<_> = GUESTS
+            .iter()
+            .map(|(name, _)| scope.spawn(move || boot(places, config, prepared, run, name)))
+            .collect();
+        while lanes.iter().any(|lane| !lane.is_finished()) {
+            step.tick();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        lanes
+            .into_iter()
+            .map(|lane| {
+                lane.join()
+                    .unwrap_or_else(|_| Err(anyhow!("a lane panicked")))
+            })
+            .collect::<Result<Vec<_>>>()
+    })?;
+    step.done();
+    let mut figures = Figures::default();
+    for ((name, _), (report, rows)) in GUESTS.iter().zip(counted) {
+        for test in report.tests {
+            tally.add(shown(name, test));
+        }
+        println!("         logs: {}", report.logs);
+        figures.add(name, rows);
+    }
+    Ok(figures)
+}
+
+fn boot(
+    places: &Places,
+    config: &Config,
+    prepared: &Prepared,
+    run: &Run,
+    name: &str,
+) -> Result<(Report, Vec<Row>)> {
+    let machine = config.guest(name)?;
+    let job = Job {
+        work: vec![Work {
+            name: "count".to_owned(),
+            argv: [PROGRAM, "--parameters", &machine.parameters]
+                .map(str::to_owned)
+                .to_vec(),
+            judge: Judge::Output {
+                exit: 0,
+                says: Vec::new(),
+            },
+            seconds: SECONDS,
+        }],
+        gates: true,
+        ..Job::default()
+    };
+    let (pair, image) = (&prepared.pair, &prepared.image);
+    let job = guest::job(prepared, pair, machine, job)?;
+    let directory = run.directory(name)?;
+    let (sender, lines) = mpsc::channel();
+    let live = |line: &str| {
+        if let Some(row) = line.strip_prefix(MARK) {
+            let _ = sender.send(row.to_owned());
+        }
+    };
+    let report = guest::run(places, image, pair, machine, &directory, &job, &live)?;
+    let rows = lines
+        .try_iter()
+        .map(|line| serde_json::from_str(&line).with_context(|| format!("row {line}")))
+        .collect::<Result<_>>()?;
+    Ok((report, rows))
+}
+
+/// A test of a guest, without the figures that were printed before it.
+fn shown(guest: &str, test: Test) -> Test {
+    let outcome = match test.outcome {
+        Outcome::Failed(mut lines) => {
+            lines.retain(|line| !line.starts_with(MARK));
+            Outcome::Failed(lines)
+        }
+        other => other,
+    };
+    Test {
+        name: format!("{guest} {}", test.name),
+        outcome,
+    }
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Counts the instructions that the kernel takes for userdma, and for VFIO and
+//! plain copying beside it. `make bench` starts it in a guest whose clock counts
+//! instructions, and judges what it prints: a line of JSON for each row.
+//!
+//! * [`counter`]: how instructions are counted; [`report`]: what is printed
+//! * [`memory`]: the kinds of memory; [`card`]: userdma's calls, one by one;
+//!   [`vfio`]: the peer; [`guest`]: cards and modules
+//! * [`tables`]: what is measured
+
+mod card;
+mod counter;
+mod guest;
+mod memory;
+mod report;
+mod tables;
+mod vfio;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::counter::Counter;
+use crate::report::Report;
+
+/// Counts the instructions of userdma's calls; `make bench` starts it.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Parameters with which userdma.ko was loaded; it is loaded anew.
+    #[arg(long, default_value = "")]
+    parameters: String,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let counter = Counter::new()?;
+    let mut report = Report::default();
+    tables::run(&counter, &options.parameters, &mut report)?;
+    // Only now: output is work for the kernel, and some of it is done later.
+    report.print()
+}
