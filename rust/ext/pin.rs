@@ -46,15 +46,25 @@ pub(crate) struct Pinned {
     written: bool,
 }
 
-/// An array that the kernel fills with pointers.
-fn array<T>() -> Result<KVec<*mut T>> {
-    Ok(KVec::with_capacity(BATCH, GFP_KERNEL)?)
+/// An array of `length` pointers that the kernel fills in. Clearing a large one costs more than pinning a
+/// huge page, so it is made as large as it must be.
+fn array<T>(length: usize) -> Result<KVec<*mut T>> {
+    Ok(KVec::with_capacity(length.clamp(1, BATCH), GFP_KERNEL)?)
+}
+
+/// Returns the size of the folio that `page` is in, and how many bytes of it are left from the page on. The
+/// callers have pinned the page.
+fn folio_at(page: *mut bindings::page) -> (usize, usize) {
+    let mut size = 0;
+    // SAFETY: The page is pinned.
+    let rest = unsafe { shim::userdma_folio_at(page, &mut size) };
+    (size, rest)
 }
 
 impl Pinned {
-    fn new(written: bool) -> Result<Self> {
+    fn new(parts: usize, written: bool) -> Result<Self> {
         Ok(Self {
-            scatter: Scatter::with_capacity(64)?,
+            scatter: Scatter::with_capacity(parts)?,
             smallest: u64::MAX,
             written,
         })
@@ -68,13 +78,7 @@ impl Pinned {
         inside: usize,
         most: usize,
     ) -> Result<usize> {
-        // SAFETY: We have pinned the page.
-        let (size, rest) = unsafe {
-            (
-                shim::userdma_folio_size(page),
-                shim::userdma_folio_rest(page),
-            )
-        };
+        let (size, rest) = folio_at(page);
         let bytes = (rest - inside).min(most);
         self.smallest = self.smallest.min(size as u64);
         // CAST: Below the size of a page.
@@ -120,33 +124,41 @@ impl Pinned {
         most: usize,
         measure: bool,
     ) -> Result<usize> {
-        let (mut bytes, mut result) = (0, Ok(()));
-        let mut folio = core::ptr::null_mut()..core::ptr::null_mut();
-        for &page in pages.iter() {
-            if result.is_ok() && measure && !folio.contains(&page) {
-                // SAFETY: We have pinned the page.
-                let (size, rest) = unsafe {
-                    (
-                        shim::userdma_folio_size(page),
-                        shim::userdma_folio_rest(page),
-                    )
-                };
-                self.smallest = self.smallest.min(size as u64);
-                folio = page..page.wrapping_add(rest >> PAGE_SHIFT);
+        let (mut bytes, mut result, mut index) = (0, Ok(()), 0);
+        while let Some(&page) = pages.get(index) {
+            // How many lie behind each other: all of a large folio, mostly.
+            let run = pages.iter().skip(index).zip(0..);
+            let count = run
+                .take_while(|&(next, n)| *next == page.wrapping_add(n))
+                .count();
+            if measure {
+                self.measure(page, count);
             }
-            let part = (PAGE_SIZE - inside).min(most - bytes);
+            let part = ((count << PAGE_SHIFT) - inside).min(most - bytes);
+            // CAST: Below the size of a page; at most `BATCH`.
+            let (start, refs) = (inside as u32, count as u32);
             if result.is_ok() {
-                // CAST: Below the size of a page.
-                result = self.scatter.push_page(page, inside as u32, part as u64);
+                result = self.scatter.push_pages(page, start, part as u64, refs);
             }
             if result.is_err() {
-                unpin(page, 1, false);
+                unpin(page, refs, false);
             }
             bytes += part;
             inside = 0;
+            index += count;
         }
         pages.clear();
         result.map(|()| bytes)
+    }
+
+    /// Notes how large the folios of `count` adjacent pages are.
+    fn measure(&mut self, page: *mut bindings::page, count: usize) {
+        let mut done = 0;
+        while done < count {
+            let (size, rest) = folio_at(page.wrapping_add(done));
+            self.smallest = self.smallest.min(size as u64);
+            done += rest >> PAGE_SHIFT;
+        }
     }
 
     /// Returns the size of the smallest page in bytes.

@@ -66,11 +66,13 @@ compile_error!("page arithmetic needs CONFIG_SPARSEMEM_VMEMMAP");
 ///
 /// # Invariants
 ///
-/// `parts` is sorted by offset, begins at 0, has no gaps and `length` bytes in all. Whoever owns the
-/// `Scatter` owns references to all pages named, for as long as it lives.
+/// `parts` is sorted by offset, begins at 0, has no gaps and `length` bytes in all; `adjacent` of them lie
+/// behind the one before in memory, too. Whoever owns the `Scatter` owns references to all pages named, for
+/// as long as it lives.
 pub(crate) struct Scatter {
     parts: KVVec<Part>,
     length: u64,
+    adjacent: usize,
 }
 
 // SAFETY: The pages belong to no thread.
@@ -84,6 +86,7 @@ impl Scatter {
         Ok(Self {
             parts: KVVec::with_capacity(parts, GFP_KERNEL | __GFP_NOWARN)?,
             length: 0,
+            adjacent: 0,
         })
     }
 
@@ -106,38 +109,40 @@ impl Scatter {
             inside,
             refs,
         };
+        let behind = self.parts.last().and_then(Part::page_behind);
         self.parts.push(part, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
-        // INVARIANT: The new part begins where the others ended.
+        // INVARIANT: The new part begins where the others ended, in memory too if it is `adjacent`.
         self.length += length;
+        self.adjacent += usize::from(inside == 0 && behind == Some(page));
         Ok(())
     }
 
-    /// Appends `length` bytes at byte `inside` of `page`, with one reference to this page alone.
+    /// Appends `length` bytes at byte `inside` of `page`, which lie in `pages` pages with a reference each.
     ///
     /// They become a piece of the last part if they lie behind it and it has one reference a page too.
     ///
     /// # Errors
     ///
     /// As [`Scatter::push`].
-    pub(super) fn push_page(
+    pub(super) fn push_pages(
         &mut self,
         page: *mut bindings::page,
         inside: u32,
         length: u64,
+        pages: u32,
     ) -> Result {
         if let (0, Some(last)) = (inside, self.parts.last_mut()) {
-            let joins = last.page_behind() == Some(page)
-                && last.pages() == u64::from(last.refs)
-                && last.refs < u32::MAX;
-            if joins {
+            let refs = last.refs.checked_add(pages);
+            let each = last.pages() == u64::from(last.refs);
+            if let (Some(refs), true, true) = (refs, each, last.page_behind() == Some(page)) {
                 // INVARIANT: The part grows at its end, where the memory ends.
-                last.refs += 1;
+                last.refs = refs;
                 last.length += length;
                 self.length += length;
                 return Ok(());
             }
         }
-        self.push(page, inside, length, 1)
+        self.push(page, inside, length, pages)
     }
 
     /// Returns the size in bytes.
@@ -155,6 +160,11 @@ impl Scatter {
         let index = self.parts.partition_point(|part| part.offset <= offset);
         let part = self.parts.get(index.checked_sub(1)?)?;
         (offset < self.length).then_some(part)
+    }
+
+    /// Returns how many runs there are if none is cut.
+    pub(super) fn whole_runs(&self) -> usize {
+        self.parts.len() - self.adjacent
     }
 
     /// Returns the first page, the offset in it and the length of each run of memory that is
@@ -326,16 +336,16 @@ mod tests {
         let first = memory.parts().first().ok_or(ENOENT)?;
         // Not owned: the pages are those of `memory`, which lives longer.
         let mut scatter = Scatter::with_capacity(4)?;
-        scatter.push_page(first.page_at(0), 100, PAGE - 100)?;
-        scatter.push_page(first.page_at(1), 0, PAGE)?;
-        scatter.push_page(first.page_at(3), 0, PAGE)?;
-        scatter.push_page(first.page_at(4), 0, 5)?;
+        scatter.push_pages(first.page_at(0), 100, PAGE - 100, 1)?;
+        scatter.push_pages(first.page_at(1), 0, PAGE, 1)?;
+        scatter.push_pages(first.page_at(3), 0, PAGE, 1)?;
+        scatter.push_pages(first.page_at(4), 0, 5, 1)?;
         assert_eq!(scatter.parts().len(), 2);
         assert_eq!(scatter.len(), 4 * PAGE - 100 - PAGE + 5);
         let counts = scatter.parts().iter().map(|part| part.refs).sum::<u32>();
         assert_eq!(counts, 4);
         // The cut one ends inside its page: nothing lies behind it.
-        scatter.push_page(first.page_at(5), 0, PAGE)?;
+        scatter.push_pages(first.page_at(5), 0, PAGE, 1)?;
         assert_eq!(scatter.parts().len(), 3);
         Ok(())
     }
@@ -346,7 +356,7 @@ mod tests {
         let first = memory.parts().first().ok_or(ENOENT)?;
         let mut scatter = Scatter::with_capacity(4)?;
         scatter.push(first.page_at(0), 0, 2 * PAGE, 1)?;
-        scatter.push_page(first.page_at(2), 0, PAGE)?;
+        scatter.push_pages(first.page_at(2), 0, PAGE, 1)?;
         assert_eq!(scatter.parts().len(), 2);
         // One run all the same: the card sees no difference.
         assert_eq!(scatter.runs(1 << 31, 1 << 32).count(), 1);

@@ -42,6 +42,26 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Makes a table of the runs of `memory`. `None` if there are more than `entries`.
+    fn fill(memory: &Scatter, entries: usize, max: u64, boundary: u64) -> Result<Option<Self>> {
+        let table = Self::new(u32::try_from(entries)?)?;
+        // SAFETY: The table has `entries` entries.
+        let mut sg = unsafe { (*table.0.get()).sgl };
+        for (page, inside, length) in memory.runs(max, boundary) {
+            if sg.is_null() {
+                return Ok(None);
+            }
+            // CAST: At most `MAX_ENTRY`, and below the size of a page.
+            // SAFETY: `sg` is an entry of the table.
+            unsafe { shim::userdma_sg_set_page(sg, page, length as c_uint, inside as c_uint) };
+            // SAFETY: As above; null behind the last.
+            sg = unsafe { bindings::sg_next(sg) };
+        }
+        Ok(Some(table))
+    }
+}
+
 impl Drop for Table {
     fn drop(&mut self) {
         // SAFETY: The table was set up by `sg_alloc_table()`, or is all zeroes.
@@ -104,17 +124,14 @@ impl Mapping {
         }
         let attrs = attrs as c_ulong;
         let max = max_segment.min(MAX_ENTRY);
-        let entries = u32::try_from(memory.runs(max, boundary).count())?;
-        let table = Table::new(entries)?;
-        // SAFETY: The table has `entries` entries from here on.
-        let mut sg = unsafe { (*table.0.get()).sgl };
-        for (page, inside, length) in memory.runs(max, boundary) {
-            // CAST: At most `MAX_ENTRY`, and below the size of a page.
-            // SAFETY: `sg` is an entry of the table, since there are as many as runs.
-            unsafe { shim::userdma_sg_set_page(sg, page, length as c_uint, inside as c_uint) };
-            // SAFETY: As above; null behind the last.
-            sg = unsafe { bindings::sg_next(sg) };
-        }
+        // Counting costs as much as filling in, and hardly ever tells more.
+        let table = match Table::fill(memory, memory.whole_runs(), max, boundary)? {
+            Some(table) => table,
+            None => {
+                let exact = memory.runs(max, boundary).count();
+                Table::fill(memory, exact, max, boundary)?.ok_or(EIO)?
+            }
+        };
         // SAFETY: The device is bound and the table is filled.
         to_result(unsafe {
             bindings::dma_map_sgtable(dma::raw(dev), table.0.get(), direction.into(), attrs)

@@ -47,8 +47,7 @@ void *userdma_page_address(struct page *page);
 phys_addr_t userdma_page_phys(struct page *page);
 int userdma_page_nid(struct page *page);
 bool userdma_page_hugetlb(struct page *page);
-size_t userdma_folio_size(struct page *page);
-size_t userdma_folio_rest(struct page *page);
+size_t userdma_folio_at(struct page *page, size_t *size);
 bool userdma_is_memfd(struct file *file);
 bool userdma_memfd_write_sealed(struct file *file);
 loff_t userdma_file_size(struct file *file);
@@ -193,17 +192,13 @@ bool userdma_page_hugetlb(struct page *page)
 	return folio_test_hugetlb(page_folio(page));
 }
 
-size_t userdma_folio_size(struct page *page)
-{
-	return folio_size(page_folio(page));
-}
-
-/* Bytes from the start of @page to the end of its folio. */
-size_t userdma_folio_rest(struct page *page)
+/* Bytes from the start of @page to the end of its folio, whose size is @size. */
+size_t userdma_folio_at(struct page *page, size_t *size)
 {
 	struct folio *folio = page_folio(page);
 
-	return folio_size(folio) - (folio_page_idx(folio, page) << PAGE_SHIFT);
+	*size = folio_size(folio);
+	return *size - (folio_page_idx(folio, page) << PAGE_SHIFT);
 }
 
 bool userdma_is_memfd(struct file *file)

@@ -64,8 +64,7 @@ unsafe extern "C" {
     pub(super) fn userdma_page_phys(page: *mut bindings::page) -> bindings::phys_addr_t;
     pub(super) fn userdma_page_nid(page: *mut bindings::page) -> c_int;
     pub(super) fn userdma_page_hugetlb(page: *mut bindings::page) -> bool;
-    pub(super) fn userdma_folio_size(page: *mut bindings::page) -> usize;
-    pub(super) fn userdma_folio_rest(page: *mut bindings::page) -> usize;
+    pub(super) fn userdma_folio_at(page: *mut bindings::page, size: *mut usize) -> usize;
     pub(super) fn userdma_is_memfd(file: *mut bindings::file) -> bool;
     pub(super) fn userdma_memfd_write_sealed(file: *mut bindings::file) -> bool;
     pub(super) fn userdma_file_size(file: *mut bindings::file) -> bindings::loff_t;

@@ -87,6 +87,13 @@ fn pin_some(
     Ok(())
 }
 
+/// Returns how many parts memory of `length` bytes has if it is in huge pages.
+fn expected(length: u64) -> usize {
+    const HUGE: u64 = 2 << 20;
+    // CAST: At most 64.
+    (length / HUGE + 1).min(64) as usize
+}
+
 impl Pinned {
     /// Pins `length` bytes at `address` of the caller's memory, for as long as it takes.
     ///
@@ -103,8 +110,8 @@ impl Pinned {
         if write {
             flags |= bindings::FOLL_WRITE;
         }
-        let mut this = Self::new(write)?;
-        let mut pages = array()?;
+        let mut this = Self::new(expected(length), write)?;
+        let mut pages = array(1)?;
         let mut at = address;
         // One page tells whether it is hugetlbfs: a page of that is mapped whole or not at all, hence
         // one pin does for all of it.
@@ -123,6 +130,9 @@ impl Pinned {
                 at += this.push_folio(first, at % PAGE_SIZE, end - at)?;
             } else {
                 at += this.push_pages(&mut pages, at % PAGE_SIZE, end - at, true)?;
+            }
+            if alone && !huge {
+                pages = array(BATCH)?;
             }
             alone = huge;
         }
@@ -154,21 +164,23 @@ impl Pinned {
         if i64::try_from(end).map_or(true, |end| end > size) {
             return Err(ERANGE);
         }
-        let mut this = Self::new(write)?;
-        let mut folios = array::<bindings::folio>()?;
+        let mut this = Self::new(expected(length), write)?;
+        // Enough for a step of huge pages.
+        let mut folios = array::<bindings::folio>(expected(length.min(STEP)))?;
         let mut at = offset;
         while at < end {
             interrupted()?;
             let last = end.min(at.saturating_add(STEP)) - 1;
             let mut inside = 0;
-            // SAFETY: The file is a memfd and there is room for `BATCH` pointers.
+            // SAFETY: The file is a memfd and there is room for so many pointers.
             let count = unsafe {
                 bindings::memfd_pin_folios(
                     file.as_ptr(),
                     at as bindings::loff_t,
                     last as bindings::loff_t,
                     folios.as_mut_ptr(),
-                    BATCH as c_uint,
+                    // CAST: At most `BATCH`.
+                    folios.capacity().min(BATCH) as c_uint,
                     &mut inside,
                 )
             };
@@ -181,6 +193,10 @@ impl Pinned {
                 count => unsafe { folios.inc_len(count as usize) },
             }
             at += this.push_folios(&mut folios, inside as usize, end - at)?;
+            if at <= last && folios.capacity() < BATCH {
+                // Smaller pages: more of them at once.
+                folios = array(BATCH)?;
+            }
         }
         // Now that it is pinned, a seal against writing cannot be added any more.
         // SAFETY: The file is a memfd.

@@ -46,19 +46,20 @@ impl Pinned {
         if !unsafe { shim::userdma_iter_user_backed(iter) } {
             return Err(EFAULT);
         }
-        let mut this = Self::new(write)?;
-        let mut pages = array::<bindings::page>()?;
+        let mut this = Self::new(4, write)?;
+        let mut pages = array::<bindings::page>(most.div_ceil(PAGE_SIZE) + 1)?;
         let mut extracted = 0;
         while extracted < most {
             let mut array = pages.as_mut_ptr();
             let mut inside = 0;
-            // SAFETY: The iterator is valid, and there is room for `BATCH` pointers.
+            // SAFETY: The iterator is valid, and there is room for so many pointers.
             let bytes = unsafe {
                 bindings::iov_iter_extract_pages(
                     iter,
                     &mut array,
                     most - extracted,
-                    BATCH as c_uint,
+                    // CAST: At most `BATCH`.
+                    pages.capacity().min(BATCH) as c_uint,
                     0,
                     &mut inside,
                 )
