@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// From how many bytes on it costs less to pin pages than to copy them. See measurements.rst.
-const DIRECT_MIN: u64 = 16 << 10;
+const DIRECT_MIN: u64 = 64 << 10;
 
 /// Everything of a bound card but its node and its interrupt.
 ///

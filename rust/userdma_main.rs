@@ -90,7 +90,7 @@ module! {
         },
         direct_min_bytes: u64 {
             default: 0,
-            description: "bytes from which on read() and write() move the program's own pages (0: 16384)",
+            description: "bytes from which on read() and write() move the program's own pages (0: 65536)",
         },
         timeout_ms: u32 {
             default: 0,

@@ -124,14 +124,16 @@ impl Pinned {
         most: usize,
         measure: bool,
     ) -> Result<usize> {
-        let (mut bytes, mut result, mut index) = (0, Ok(()), 0);
-        while let Some(&page) = pages.get(index) {
+        let (mut bytes, mut result) = (0, Ok(()));
+        let mut rest = pages.iter().copied().peekable();
+        while let Some(page) = rest.next() {
             // How many lie behind each other: all of a large folio, mostly.
-            let run = pages.iter().skip(index).zip(0..);
-            let count = run
-                .take_while(|&(next, n)| *next == page.wrapping_add(n))
-                .count();
-            if measure {
+            let mut count = 1;
+            while rest.next_if_eq(&page.wrapping_add(count)).is_some() {
+                count += 1;
+            }
+            // Nothing is smaller than a page.
+            if measure && self.smallest > PAGE_SIZE as u64 {
                 self.measure(page, count);
             }
             let part = ((count << PAGE_SHIFT) - inside).min(most - bytes);
@@ -145,7 +147,6 @@ impl Pinned {
             }
             bytes += part;
             inside = 0;
-            index += count;
         }
         pages.clear();
         result.map(|()| bytes)

@@ -2,6 +2,8 @@
 
 //! Memory that is scattered over pages: where each part of it is. Owns nothing.
 
+mod runs;
+
 use kernel::{
     bindings,
     iov::{
@@ -167,53 +169,6 @@ impl Scatter {
         self.parts.len() - self.adjacent
     }
 
-    /// Returns the first page, the offset in it and the length of each run of memory that is
-    /// physically contiguous, at most `max` bytes long, and inside one multiple of `boundary`.
-    ///
-    /// `max` is a multiple of the page size, `boundary` a power of two and at least that.
-    pub(super) fn runs(
-        &self,
-        max: u64,
-        boundary: u64,
-    ) -> impl Iterator<Item = (*mut bindings::page, usize, u64)> + '_ {
-        let mut parts = self.parts.iter().peekable();
-        // What is left of a part that was cut.
-        let mut rest: Option<(*mut bindings::page, usize, u64)> = None;
-        core::iter::from_fn(move || {
-            let (page, inside, mut length) = match rest.take() {
-                Some(rest) => rest,
-                None => {
-                    let part = parts.next()?;
-                    (part.page, part.inside as usize, part.length)
-                }
-            };
-            let mut behind = (inside as u64 + length) as usize;
-            while let Some(next) = parts.peek() {
-                let adjacent = behind % PAGE_SIZE == 0
-                    && next.inside == 0
-                    && page.wrapping_add(behind >> PAGE_SHIFT) == next.page;
-                if !adjacent || length >= max {
-                    break;
-                }
-                length += next.length;
-                behind += next.length as usize;
-                parts.next();
-            }
-            // SAFETY: The page is live.
-            let start = unsafe { shim::userdma_page_phys(page) } + inside as u64;
-            let to_boundary = boundary - (start & (boundary - 1));
-            let to_max = max - inside as u64;
-            let cut = to_boundary.min(to_max);
-            if length > cut {
-                // Both are multiples of the page size, counted from the first page.
-                let pages = (inside as u64 + cut) >> PAGE_SHIFT;
-                rest = Some((page.wrapping_add(pages as usize), 0, length - cut));
-                length = cut;
-            }
-            Some((page, inside, length))
-        })
-    }
-
     /// Calls `f` with the address and length of each contiguous piece of `length` bytes at
     /// `offset`, as long as it returns `true`.
     ///
@@ -305,7 +260,12 @@ mod tests {
                     continue;
                 }
                 let mut total = 0;
-                for (page, inside, length) in memory.runs(max, boundary) {
+                for Run {
+                    page,
+                    inside,
+                    length,
+                } in memory.runs(max, boundary)
+                {
                     assert!(length <= max);
                     assert_eq!(inside, 0);
                     let part = memory.find(total).ok_or(ENOENT)?;

@@ -48,13 +48,15 @@ impl Table {
         let table = Self::new(u32::try_from(entries)?)?;
         // SAFETY: The table has `entries` entries.
         let mut sg = unsafe { (*table.0.get()).sgl };
-        for (page, inside, length) in memory.runs(max, boundary) {
+        for run in memory.runs(max, boundary) {
             if sg.is_null() {
                 return Ok(None);
             }
             // CAST: At most `MAX_ENTRY`, and below the size of a page.
             // SAFETY: `sg` is an entry of the table.
-            unsafe { shim::userdma_sg_set_page(sg, page, length as c_uint, inside as c_uint) };
+            unsafe {
+                shim::userdma_sg_set_page(sg, run.page, run.length as c_uint, run.inside as c_uint)
+            };
             // SAFETY: As above; null behind the last.
             sg = unsafe { bindings::sg_next(sg) };
         }
