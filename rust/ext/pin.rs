@@ -125,13 +125,16 @@ impl Pinned {
         measure: bool,
     ) -> Result<usize> {
         let (mut bytes, mut result) = (0, Ok(()));
-        let mut rest = pages.iter().copied().peekable();
-        while let Some(page) = rest.next() {
+        let mut rest = pages.iter();
+        while let Some(&page) = rest.next() {
             // How many lie behind each other: all of a large folio, mostly.
-            let mut count = 1;
-            while rest.next_if_eq(&page.wrapping_add(count)).is_some() {
-                count += 1;
+            let before = rest.len();
+            let mut behind = page.wrapping_add(1);
+            while rest.as_slice().first() == Some(&behind) {
+                rest.next();
+                behind = behind.wrapping_add(1);
             }
+            let count = before - rest.len() + 1;
             // Nothing is smaller than a page.
             if measure && self.smallest > PAGE_SIZE as u64 {
                 self.measure(page, count);

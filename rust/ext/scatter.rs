@@ -17,6 +17,8 @@ use kernel::{
     prelude::*, //
 };
 
+pub(super) use self::runs::Run;
+
 use super::shim;
 
 /// A part of memory that is physically contiguous.
@@ -92,6 +94,19 @@ impl Scatter {
         })
     }
 
+    /// Makes room for `length` bytes in all, of which the rest is scattered as what is there. Only saves time:
+    /// room is made whenever it is needed.
+    pub(super) fn expect(&mut self, length: u64) {
+        let rest = length.saturating_sub(self.length);
+        let parts = (self.parts.len() as u64).checked_mul(rest);
+        if let Some(more) = parts.and_then(|parts| parts.checked_div(self.length)) {
+            // CAST: Fewer than the machine has pages.
+            let _ = self
+                .parts
+                .reserve(more as usize, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+        }
+    }
+
     /// Appends a part: `length` bytes at byte `inside` of `page`, with `refs` references.
     ///
     /// # Errors
@@ -104,19 +119,8 @@ impl Scatter {
         length: u64,
         refs: u32,
     ) -> Result {
-        let part = Part {
-            offset: self.length,
-            length,
-            page,
-            inside,
-            refs,
-        };
         let behind = self.parts.last().and_then(Part::page_behind);
-        self.parts.push(part, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
-        // INVARIANT: The new part begins where the others ended, in memory too if it is `adjacent`.
-        self.length += length;
-        self.adjacent += usize::from(inside == 0 && behind == Some(page));
-        Ok(())
+        self.append(page, inside, length, refs, behind == Some(page))
     }
 
     /// Appends `length` bytes at byte `inside` of `page`, which lie in `pages` pages with a reference each.
@@ -133,18 +137,44 @@ impl Scatter {
         length: u64,
         pages: u32,
     ) -> Result {
+        let mut follows = false;
         if let (0, Some(last)) = (inside, self.parts.last_mut()) {
-            let refs = last.refs.checked_add(pages);
-            let each = last.pages() == u64::from(last.refs);
-            if let (Some(refs), true, true) = (refs, each, last.page_behind() == Some(page)) {
-                // INVARIANT: The part grows at its end, where the memory ends.
-                last.refs = refs;
-                last.length += length;
-                self.length += length;
-                return Ok(());
+            follows = last.page_behind() == Some(page);
+            if follows && last.pages() == u64::from(last.refs) {
+                if let Some(refs) = last.refs.checked_add(pages) {
+                    // INVARIANT: The part grows at its end, where the memory ends.
+                    last.refs = refs;
+                    last.length += length;
+                    self.length += length;
+                    return Ok(());
+                }
             }
         }
-        self.push(page, inside, length, pages)
+        self.append(page, inside, length, pages, follows)
+    }
+
+    /// Appends a part; `follows` says whether `page` is the one behind the last part.
+    #[inline(always)]
+    fn append(
+        &mut self,
+        page: *mut bindings::page,
+        inside: u32,
+        length: u64,
+        refs: u32,
+        follows: bool,
+    ) -> Result {
+        let part = Part {
+            offset: self.length,
+            length,
+            page,
+            inside,
+            refs,
+        };
+        self.parts.push(part, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
+        // INVARIANT: The new part begins where the others ended, in memory too if it is `adjacent`.
+        self.length += length;
+        self.adjacent += usize::from(follows && inside == 0);
+        Ok(())
     }
 
     /// Returns the size in bytes.

@@ -20,12 +20,53 @@ use kernel::{
 
 use super::{
     dma,
-    scatter::Scatter,
-    shim, //
+    scatter::{
+        Run,
+        Scatter, //
+    }, //
 };
 
 /// The most bytes that one entry of a table may have: its length is an `unsigned int`.
 const MAX_ENTRY: u64 = 1 << 31;
+
+// What `sg_set_page()` and `sg_next()` do; to call them costs more than all else that is done with an entry.
+
+const CHAIN: c_ulong = bindings::SG_CHAIN as c_ulong;
+const END: c_ulong = bindings::SG_END as c_ulong;
+
+/// Fills in an entry.
+///
+/// # Safety
+///
+/// `sg` must be an entry of a table, and no link to the next array.
+unsafe fn set(sg: *mut bindings::scatterlist, run: Run) {
+    // SAFETY: Promised by the caller.
+    let sg = unsafe { &mut *sg };
+    sg.page_link = sg.page_link & (CHAIN | END) | run.page as c_ulong;
+    // CAST: Below the size of a page, and at most `MAX_ENTRY`.
+    (sg.offset, sg.length) = (run.inside as c_uint, run.length as c_uint);
+}
+
+/// Returns the entry behind `sg`, or null behind the last.
+///
+/// # Safety
+///
+/// `sg` must be an entry of a table.
+unsafe fn next(sg: *mut bindings::scatterlist) -> *mut bindings::scatterlist {
+    // SAFETY: Promised by the caller.
+    if unsafe { (*sg).page_link } & END != 0 {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: The last entry of an array is an end, or leads to the next array.
+    let behind = unsafe { sg.add(1) };
+    // SAFETY: As above.
+    let link = unsafe { (*behind).page_link };
+    match link & CHAIN {
+        0 => behind,
+        // CAST: The rest of the word is a pointer to an entry.
+        _ => (link & !(CHAIN | END)) as *mut bindings::scatterlist,
+    }
+}
 
 /// A scatter-gather table that is not mapped yet; freed on drop.
 struct Table(Pin<KBox<Opaque<bindings::sg_table>>>);
@@ -52,13 +93,10 @@ impl Table {
             if sg.is_null() {
                 return Ok(None);
             }
-            // CAST: At most `MAX_ENTRY`, and below the size of a page.
             // SAFETY: `sg` is an entry of the table.
-            unsafe {
-                shim::userdma_sg_set_page(sg, run.page, run.length as c_uint, run.inside as c_uint)
-            };
+            unsafe { set(sg, run) };
             // SAFETY: As above; null behind the last.
-            sg = unsafe { bindings::sg_next(sg) };
+            sg = unsafe { next(sg) };
         }
         Ok(Some(table))
     }
@@ -163,7 +201,7 @@ impl Mapping {
             let (bus, length) = unsafe { (bindings::sg_dma_address(sg), bindings::sg_dma_len(sg)) };
             f(bus, u64::from(length))?;
             // SAFETY: As above.
-            sg = unsafe { bindings::sg_next(sg) };
+            sg = unsafe { next(sg) };
         }
         Ok(())
     }

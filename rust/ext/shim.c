@@ -14,7 +14,6 @@
 #include <linux/iommu-dma.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/scatterlist.h>
 #include <linux/shmem_fs.h>
 #include <linux/sched/signal.h>
 #include <linux/uio.h>
@@ -32,8 +31,6 @@ unsigned long userdma_virt_to_pfn(const void *addr);
 void userdma_set_file_size(struct file *file, loff_t size);
 struct file *userdma_anon_file(const char *name, const struct file_operations *fops);
 void userdma_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear);
-void userdma_sg_set_page(struct scatterlist *sg, struct page *page, unsigned int len,
-			 unsigned int offset);
 bool userdma_use_dma_iommu(struct device *dev);
 bool userdma_dev_is_coherent(struct device *dev);
 void userdma_dma_sync_for_device(struct device *dev, dma_addr_t addr, size_t len, int dir);
@@ -119,12 +116,6 @@ struct file *userdma_anon_file(const char *name, const struct file_operations *f
 void userdma_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)
 {
 	vm_flags_mod(vma, set, clear);
-}
-
-void userdma_sg_set_page(struct scatterlist *sg, struct page *page, unsigned int len,
-			 unsigned int offset)
-{
-	sg_set_page(sg, page, len, offset);
 }
 
 bool userdma_use_dma_iommu(struct device *dev)

@@ -35,12 +35,6 @@ unsafe extern "C" {
         set: bindings::vm_flags_t,
         clear: bindings::vm_flags_t,
     );
-    pub(super) fn userdma_sg_set_page(
-        sg: *mut bindings::scatterlist,
-        page: *mut bindings::page,
-        len: c_uint,
-        offset: c_uint,
-    );
     pub(super) fn userdma_use_dma_iommu(dev: *mut bindings::device) -> bool;
     pub(super) fn userdma_dev_is_coherent(dev: *mut bindings::device) -> bool;
     pub(super) fn userdma_dma_sync_for_device(

@@ -116,6 +116,7 @@ impl Pinned {
         // One page tells whether it is hugetlbfs: a page of that is mapped whole or not at all, hence
         // one pin does for all of it.
         let mut alone = true;
+        let mut expected_more = false;
         while at < end {
             interrupted()?;
             let page = at - at % PAGE_SIZE;
@@ -130,6 +131,10 @@ impl Pinned {
                 at += this.push_folio(first, at % PAGE_SIZE, end - at)?;
             } else {
                 at += this.push_pages(&mut pages, at % PAGE_SIZE, end - at, true)?;
+                if !alone && !expected_more {
+                    this.scatter.expect(length);
+                    expected_more = true;
+                }
             }
             if alone && !huge {
                 pages = array(BATCH)?;
