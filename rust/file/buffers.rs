@@ -83,7 +83,7 @@ impl OpenFile {
         let charge = Charge::new(&self.account, length)?;
         let buffer = if huge {
             if has(uapi::USERDMA_ALLOC_NO_BOUNCE) {
-                dev.with(|bound| refuse_bounce(bound))?;
+                dev.with(refuse_bounce)?;
             }
             let memory = HugeRequest {
                 length,
@@ -136,7 +136,7 @@ impl OpenFile {
         require(address & (self.alignment - 1) == 0)?;
         let pages = Pinned::pages(address, length)?;
         if has(uapi::USERDMA_REGISTER_NO_BOUNCE) {
-            dev.with(|bound| refuse_bounce(bound))?;
+            dev.with(refuse_bounce)?;
         }
         // Before anything is pinned: a bad pointer leaves nothing behind.
         argument.check_writable(&request)?;

@@ -197,7 +197,7 @@ impl Pinned {
                 // SAFETY: The kernel has filled in so many.
                 count => unsafe { folios.inc_len(count as usize) },
             }
-            at += this.push_folios(&mut folios, inside as usize, end - at)?;
+            at += this.push_folios(&mut folios, inside, end - at)?;
             if at <= last && folios.capacity() < BATCH {
                 // Smaller pages: more of them at once.
                 folios = array(BATCH)?;
