@@ -227,6 +227,17 @@ impl Drop for Attached {
     }
 }
 
+/// At least `length` bytes of each kind. A [`pool`] must be there before.
+pub(crate) fn set(length: usize) -> Outcome<Vec<Memory>> {
+    Kind::ALL.iter().map(|kind| kind.make(length)).collect()
+}
+
+/// The pool for so many sets.
+pub(crate) fn pool(length: usize, sets: usize) -> Outcome<Pool> {
+    let count = Kind::ALL.iter().filter(|kind| kind.of_pool()).count();
+    Pool::of(sets * count * length.div_ceil(HUGE))
+}
+
 /// Memory of every kind, and the pool behind some of it.
 #[derive(Debug)]
 pub(crate) struct All {
@@ -237,15 +248,9 @@ pub(crate) struct All {
 impl All {
     /// At least `length` bytes of each kind.
     pub(crate) fn make(length: usize) -> Outcome<Self> {
-        let each = length.div_ceil(HUGE);
-        let count = Kind::ALL.iter().filter(|kind| kind.of_pool()).count();
-        let pool = Pool::of(each * count)?;
-        let memory = Kind::ALL
-            .iter()
-            .map(|kind| kind.make(length))
-            .collect::<Outcome<_>>()?;
+        let pool = pool(length, 1)?;
         Ok(Self {
-            memory,
+            memory: set(length)?,
             _pool: pool,
         })
     }

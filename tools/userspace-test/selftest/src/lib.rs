@@ -13,8 +13,8 @@
 //! `outcome` has the assertions; `guest` finds cards, modules and counters;
 //! `device` is one open file of the driver, `memory` one mapping, `kinds` memory
 //! of every kind, `hugepool` the kernel's huge pages, `disk` the guest's disks, `account` what is locked
-//! and pinned, `child` one forked process, `passing` how they
-//! hand files on, `signals` how they are caught,
+//! and pinned, `child` one forked process, `requests` read and
+//! write, `passing` how files are handed on, `signals` how they are caught,
 //! `stalled` a page that does not come, and `raw` the system calls that must be
 //! given wrong arguments.
 
@@ -33,6 +33,7 @@ mod passing;
 mod poll;
 mod raw;
 mod registry;
+mod requests;
 mod resources;
 mod runner;
 mod signals;

@@ -25,6 +25,8 @@ pub(crate) enum Need {
     Bounce,
     /// A card that reaches all memory.
     Reach,
+    /// read() and write() of a card's memory that are not copied.
+    Direct,
     /// Huge buffers.
     Huge,
     /// A guest with at most so many MiB, all of which can be filled.
@@ -39,6 +41,9 @@ impl Need {
             Self::ModuleFile => "the module's file".to_owned(),
             Self::Bounce => "a card that must bounce (28-bit DMA mask, no IOMMU)".to_owned(),
             Self::Reach => "a card that reaches all memory".to_owned(),
+            Self::Direct => {
+                "requests that move the program's pages (direct_min_bytes=512)".to_owned()
+            }
             Self::Huge => "huge buffers".to_owned(),
             Self::MemoryBelowMiB(n) => format!("a guest of at most {n} MiB"),
         }

@@ -177,6 +177,7 @@ fn prepare(test: &Test, options: &Options, seed: u64) -> Outcome<Context> {
             Need::ModuleFile => module.is_none(),
             Need::Bounce => !has(first, userdma::sys::USERDMA_CAP_BOUNCE)?,
             Need::Reach => has(first, userdma::sys::USERDMA_CAP_BOUNCE)?,
+            Need::Direct => !(1..=512).contains(&Device::open(&first.path)?.info()?.out_direct_min),
             Need::Huge => !has(first, userdma::sys::USERDMA_CAP_HUGE)?,
             Need::MemoryBelowMiB(limit) => guest::meminfo("MemTotal")? > limit << 10,
         };

@@ -4,6 +4,7 @@
 mod abi;
 mod account;
 mod alloc;
+mod direct;
 mod info;
 mod many;
 mod mmap;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Test> {
         alloc::TESTS,
         mmap::TESTS,
         rw::TESTS,
+        direct::TESTS,
         submit::TESTS,
         register::TESTS,
         account::TESTS,

@@ -17,6 +17,7 @@ use crate::memory::Window;
 use crate::outcome::Outcome;
 use crate::raw::{size, Sys};
 use crate::registry::{Context, Need, Test};
+use crate::requests::set_contents;
 
 pub(super) const TESTS: &[Test] = &[
     Test::new(
@@ -188,16 +189,7 @@ fn register(
 
 /// Random bytes, which the card's memory holds from now on.
 fn set_card(context: &mut Context, device: &Device) -> Outcome<Vec<u8>> {
-    use std::os::unix::fs::FileExt as _;
     let bytes = context.bytes(size(device.info()?.out_card_size));
-    device.file().write_all_at(&bytes, 0)?;
-    Ok(bytes)
-}
-
-/// The card's memory.
-fn card(device: &Device) -> Outcome<Vec<u8>> {
-    use std::os::unix::fs::FileExt as _;
-    let mut bytes = vec![0; size(device.info()?.out_card_size)];
-    device.file().read_exact_at(&mut bytes, 0)?;
+    set_contents(device, &bytes)?;
     Ok(bytes)
 }

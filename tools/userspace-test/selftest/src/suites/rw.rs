@@ -9,8 +9,9 @@ use nix::errno::Errno;
 use crate::device::Device;
 use crate::memory::{Mapping, PAGE, RO};
 use crate::outcome::{all_bytes, same_bytes, Context as _, Outcome};
-use crate::raw::{self, size, Sys};
+use crate::raw::{self, size};
 use crate::registry::{Context, Test};
+use crate::requests::{contents, pread, pwrite, set_contents, vector, vectored};
 
 pub(super) const TESTS: &[Test] = &[
     Test::new(
@@ -82,37 +83,6 @@ pub(super) const TESTS: &[Test] = &[
     ),
 ];
 
-/// pread into memory anywhere.
-fn pread(device: &Device, address: usize, length: usize, offset: i64) -> Sys<usize> {
-    // SAFETY: tests give memory that is for it, or none of this program's.
-    unsafe { raw::transfer(libc::SYS_pread64, device, address, length, offset) }
-}
-
-/// pwrite from memory anywhere.
-fn pwrite(device: &Device, address: usize, length: usize, offset: i64) -> Sys<usize> {
-    // SAFETY: the kernel only reads it.
-    unsafe { raw::transfer(libc::SYS_pwrite64, device, address, length, offset) }
-}
-
-/// The card's whole memory.
-fn contents(device: &Device) -> Outcome<Vec<u8>> {
-    let length = size(device.info()?.out_card_size);
-    let memory = Mapping::anonymous(length)?;
-    check_eq!(pread(device, memory.address(), length, 0), Ok(length));
-    Ok(memory.read(0, length))
-}
-
-/// Writes all of the card's memory.
-fn set_contents(device: &Device, bytes: &[u8]) -> Outcome {
-    let memory = Mapping::anonymous(bytes.len())?;
-    memory.write(0, bytes);
-    check_eq!(
-        pwrite(device, memory.address(), bytes.len(), 0),
-        Ok(bytes.len())
-    );
-    Ok(())
-}
-
 fn round_trip(context: &mut Context) -> Outcome {
     let device = context.open()?;
     let length = size(device.info()?.out_card_size);
@@ -179,20 +149,6 @@ fn misaligned(context: &mut Context) -> Outcome {
         all_bytes(&memory.read(address + more, rest), 0xf2, "memory behind").context(what)?;
     }
     same_bytes(&contents(&device)?, &card, "the card in the end")
-}
-
-fn vector(memory: &Mapping, offset: usize, length: usize) -> libc::iovec {
-    libc::iovec {
-        iov_base: std::ptr::with_exposed_provenance_mut(memory.address() + offset),
-        iov_len: length,
-    }
-}
-
-/// preadv or pwritev.
-fn vectored(call: i64, device: &Device, vectors: &[libc::iovec], offset: i64) -> Sys<usize> {
-    let address = vectors.as_ptr().expose_provenance();
-    // SAFETY: the vectors name memory for it, or none of this program's.
-    unsafe { raw::transfer(call, device, address, vectors.len(), offset) }
 }
 
 fn vectors(context: &mut Context) -> Outcome {

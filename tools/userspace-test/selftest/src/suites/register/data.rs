@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 use userdma::sys;
 
-use super::{card, register, set_card};
+use super::{register, set_card};
 use crate::account::{whole_pages, Account};
 use crate::device::{from_card, to_card, Device};
 use crate::hugepool::Pool;
@@ -13,6 +13,7 @@ use crate::memory::{Mapping, Window, HUGE, PAGE};
 use crate::outcome::{all_bytes, same_bytes, Context as _, Outcome};
 use crate::raw::wide;
 use crate::registry::Context;
+use crate::requests::contents;
 
 /// Registers what lies between `begin` and `end` of `memory` and moves bytes
 /// both ways; everything else of the memory and of the card must stay.
@@ -62,7 +63,7 @@ pub(super) fn both_ways(
         to_card(registered.handle, offset, count, place)
     });
     device.run_well(&transfers)?;
-    same_bytes(&card(device)?, &there, "to the card")?;
+    same_bytes(&contents(device)?, &there, "to the card")?;
     same_bytes(&memory.read(0, memory.length()), &want, "afterwards")?;
     device.free(registered.handle)?;
     before.settle()
@@ -233,7 +234,11 @@ pub(super) fn in_flight(context: &mut Context) -> Outcome {
         all_bytes(&other.read(0, 1 << 20), 0xdd, "somebody else's memory")?;
         let mut want = bytes[..256].to_vec();
         want[64..164].copy_from_slice(&there[..100]);
-        same_bytes(&card(&device)?[2048..2304], &want, "out of freed memory")?;
+        same_bytes(
+            &contents(&device)?[2048..2304],
+            &want,
+            "out of freed memory",
+        )?;
         drop(other);
         before.settle()?;
     }

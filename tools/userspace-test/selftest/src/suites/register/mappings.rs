@@ -2,7 +2,7 @@
 //! What the program does with its mapping afterwards does not change which
 //! pages the card reaches.
 
-use super::{card, register, set_card};
+use super::{register, set_card};
 use crate::account::Account;
 use crate::child::{spawn, Gate};
 use crate::device::{from_card, to_card, Device};
@@ -11,11 +11,12 @@ use crate::outcome::{all_bytes, same_bytes, Outcome};
 use crate::poll::LONG;
 use crate::raw;
 use crate::registry::Context;
+use crate::requests::contents;
 
 /// What the card finds in the pages of `handle`.
 fn seen_by_card(device: &Device, handle: u32, length: usize) -> Outcome<Vec<u8>> {
     device.run_well(&[to_card(handle, 0, length, 0)])?;
-    let mut bytes = card(device)?;
+    let mut bytes = contents(device)?;
     bytes.truncate(length);
     Ok(bytes)
 }
@@ -98,7 +99,7 @@ pub(super) fn partial(context: &mut Context) -> Outcome {
         "behind the cover",
     )?;
     device.run_well(&[to_card(registered.handle, PAGE, PAGE, 0)])?;
-    let seen = card(&device)?;
+    let seen = contents(&device)?;
     same_bytes(&seen[..100], &there[100..200], "in the hole")?;
     same_bytes(
         &seen[100..PAGE],
@@ -155,7 +156,7 @@ pub(super) fn fork(context: &mut Context) -> Outcome {
         "where the parent has written",
     )?;
     same_bytes(
-        &card(&device)?[1000..1096],
+        &contents(&device)?[1000..1096],
         &want,
         "what the card was given",
     )?;

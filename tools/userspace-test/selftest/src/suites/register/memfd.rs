@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use rustix::fs::{fallocate, fcntl_add_seals, ftruncate, FallocateFlags, SealFlags};
 use userdma::sys;
 
-use super::{card, set_card};
+use super::set_card;
 use crate::account::{whole_pages, Account};
 use crate::device::{from_card, to_card};
 use crate::hugepool::Pool;
@@ -14,6 +14,7 @@ use crate::memory::{Mapping, HUGE, PAGE, RW};
 use crate::outcome::{all_bytes, same_bytes, Context as _, Outcome};
 use crate::raw::wide;
 use crate::registry::Context;
+use crate::requests::contents;
 
 /// Any part, whether anybody has mapped it, or even touched it, or not.
 pub(super) fn parts(context: &mut Context) -> Outcome {
@@ -61,7 +62,11 @@ pub(super) fn parts(context: &mut Context) -> Outcome {
         map.write(10, &there[..200]);
         drop(fd);
         device.run_well(&[to_card(registered.handle, 0, 200, 1000)])?;
-        same_bytes(&card(&device)?[1000..1200], &there[..200], "after close")?;
+        same_bytes(
+            &contents(&device)?[1000..1200],
+            &there[..200],
+            "after close",
+        )?;
         device.free(registered.handle)?;
         before.settle()?;
     }
@@ -147,7 +152,7 @@ pub(super) fn cut(context: &mut Context) -> Outcome {
             ])?;
             let mut want = bytes;
             want[1000..1500].copy_from_slice(&there[..500]);
-            same_bytes(&card(&device)?[800..3800], &want, "the old pages").context(what)?;
+            same_bytes(&contents(&device)?[800..3800], &want, "the old pages").context(what)?;
             all_bytes(&map.read(page, page), 0x3a, "the file").context(what)?;
             check_err!(
                 device.register_memfd(&fd, page, page + 1, 0),

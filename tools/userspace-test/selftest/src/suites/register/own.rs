@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Mappings of the driver's own buffers.
 
-use super::{card, register, set_card};
+use super::{register, set_card};
 use crate::account::Account;
 use crate::device::{from_card, to_card, Device, COHERENT, HUGE};
 use crate::memory::{HUGE as HUGE_PAGE, PAGE};
 use crate::outcome::{all_bytes, same_bytes, Outcome};
 use crate::raw::wide;
 use crate::registry::Context;
+use crate::requests::contents;
 
 /// It is not ordinary memory, touched or not, with an IOMMU and without.
 pub(super) fn coherent(context: &mut Context) -> Outcome {
@@ -62,7 +63,7 @@ pub(super) fn huge(context: &mut Context) -> Outcome {
         from_card(registered.handle, place, 64, 9),
         to_card(registered.handle, 4900, 64, 2000),
     ])?;
-    let now = card(&device)?;
+    let now = contents(&device)?;
     same_bytes(&now[9..1009], &bytes, "out of a buffer that was freed")?;
     same_bytes(&now[2000..2064], &there[..64], "the card's own bytes")?;
     device.free(registered.handle)?;
@@ -88,14 +89,18 @@ pub(super) fn other_card(context: &mut Context) -> Outcome {
     )?;
     // From here to there without a copy.
     theirs.run_well(&[to_card(buffer.handle, 77, 500, 1)])?;
-    same_bytes(&card(&theirs)?[1..501], &there[..500], "from card to card")?;
+    same_bytes(
+        &contents(&theirs)?[1..501],
+        &there[..500],
+        "from card to card",
+    )?;
     other.unbind()?;
     map.check_gone(0..HUGE_PAGE)?;
     drop(map);
     drop(theirs);
     device.run_well(&[to_card(registered.handle, 77, 500, 2000)])?;
     same_bytes(
-        &card(&device)?[2000..2500],
+        &contents(&device)?[2000..2500],
         &there[..500],
         "memory of a card that has gone",
     )?;

@@ -7,7 +7,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 use nix::errno::Errno;
 use userdma::sys;
 
-use super::{card, register, set_card};
+use super::{register, set_card};
 use crate::account::Account;
 use crate::device::{from_card, to_card};
 use crate::disk;
@@ -15,6 +15,7 @@ use crate::memory::{Mapping, PAGE, RO, RW};
 use crate::outcome::{same_bytes, Context as _, Outcome};
 use crate::raw;
 use crate::registry::Context;
+use crate::requests::contents;
 
 const SOURCE: u32 = sys::USERDMA_REGISTER_SOURCE;
 
@@ -54,7 +55,7 @@ pub(super) fn source(context: &mut Context) -> Outcome {
             what()
         );
         device.run_well(&[to_card(registered.handle, 3900, 300, 7)])?;
-        let there = card(&device)?;
+        let there = contents(&device)?;
         same_bytes(&there[7..307], &want[4000..4300], "to the card").context(what)?;
         same_bytes(&memory.read(0, 2 * PAGE), want, "afterwards").context(what)?;
         device.free(registered.handle)?;
@@ -143,7 +144,7 @@ pub(super) fn shared_file(context: &mut Context) -> Outcome {
     // The card may read it: that changes nothing.
     let registered = register(&device, &shared, 10, 3 * PAGE, SOURCE)?;
     device.run_well(&[to_card(registered.handle, 0, 500, 0)])?;
-    same_bytes(&card(&device)?[..500], &bytes[10..510], "out of a file")?;
+    same_bytes(&contents(&device)?[..500], &bytes[10..510], "out of a file")?;
     device.free(registered.handle)?;
     // A private mapping is the program's own memory as soon as it is written to.
     let private = Mapping::with(&file, 0, 4 * PAGE, RW, libc::MAP_PRIVATE)?;

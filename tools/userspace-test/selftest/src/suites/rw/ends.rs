@@ -3,11 +3,11 @@
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 
-use super::{contents, pread, pwrite, set_contents};
 use crate::memory::{Mapping, PAGE};
 use crate::outcome::{all_bytes, same_bytes, Outcome};
 use crate::raw::{self, size, Sys};
 use crate::registry::Context;
+use crate::requests::{contents, pread, pwrite, set_contents};
 
 fn read(device: &crate::device::Device, memory: &Mapping, length: usize) -> Sys<usize> {
     // SAFETY: the memory is for it.

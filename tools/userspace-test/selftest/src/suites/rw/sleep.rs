@@ -7,7 +7,6 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::event::PollFlags;
 
-use super::{contents, pread, pwrite, set_contents};
 use crate::child::{spawn, Child, Gate};
 use crate::device::{from_card, Device, COHERENT};
 use crate::memory::{Mapping, PAGE};
@@ -15,6 +14,7 @@ use crate::outcome::{all_bytes, same_bytes, Outcome};
 use crate::poll::{ready, LONG};
 use crate::raw::size;
 use crate::registry::Context;
+use crate::requests::{contents, pread, pwrite, set_contents};
 use crate::signals::catch;
 
 /// Transfers that keep the card busy for a while, and a file that has them.
