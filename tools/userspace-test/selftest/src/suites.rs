@@ -8,6 +8,7 @@ mod direct;
 mod info;
 mod many;
 mod mmap;
+mod random;
 mod register;
 mod rw;
 mod submit;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Test> {
         submit::TESTS,
         register::TESTS,
         account::TESTS,
+        random::TESTS,
         many::TESTS,
         unbind::TESTS,
     ]
