@@ -238,3 +238,9 @@ pub(crate) fn unload() -> raw::Sys<()> {
 pub(crate) fn is_loaded() -> bool {
     Path::new(MODULE).is_dir()
 }
+
+/// Whether this is the laboratory's debug kernel.
+pub(crate) fn debug_kernel() -> bool {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .is_ok_and(|release| release.trim().ends_with("-userdma-debug"))
+}

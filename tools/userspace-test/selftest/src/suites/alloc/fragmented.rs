@@ -10,7 +10,7 @@ use nix::sched::{unshare, CloneFlags};
 use userdma::sys;
 
 use crate::device::{Device, HUGE};
-use crate::guest::meminfo;
+use crate::guest::{debug_kernel, meminfo};
 use crate::memory::{HUGE as HUGE_PAGE, PAGE};
 use crate::outcome::{all_bytes, Outcome};
 use crate::raw::{size, wide};
@@ -56,6 +56,11 @@ impl Drop for RamFs {
 /// Fills memory with the pages of two files in turns and removes one of them:
 /// half of memory is free then, and no two neighbouring pages of it.
 pub(in crate::suites) fn fallback(context: &mut Context) -> Outcome {
+    if debug_kernel() {
+        skip!(
+            "KASAN takes pages of its own for what is allocated, and processes are killed for them"
+        );
+    }
     let device = context.open()?;
     let reserve: u64 = fs::read_to_string("/proc/sys/vm/min_free_kbytes")?
         .trim()
