@@ -6,6 +6,8 @@
 //! there; that is the same text as in its log, without what else was logged
 //! meanwhile.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -18,9 +20,17 @@ use crate::output::Output;
 /// A directory for each suite.
 const SUITES: &str = "/sys/kernel/debug/kunit";
 
-/// Passes the suites on as one test with the cases as its parts.
-pub(crate) fn report(output: &mut Output) -> Result<()> {
-    let result = match suites(Path::new(SUITES)) {
+/// The names of the suites that there are now: before the module is loaded,
+/// those of the kernel itself, which are not ours to judge.
+pub(crate) fn names() -> BTreeSet<OsString> {
+    let entries = fs::read_dir(SUITES).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).collect()
+}
+
+/// Passes the suites on that are not among `others`, as one test with the cases
+/// as its parts.
+pub(crate) fn report(others: &BTreeSet<OsString>, output: &mut Output) -> Result<()> {
+    let result = match suites(Path::new(SUITES), others) {
         Ok(texts) => {
             let (lines, verdict) = combined(&texts);
             for line in lines {
@@ -33,13 +43,16 @@ pub(crate) fn report(output: &mut Output) -> Result<()> {
     output.result("kunit", result)
 }
 
-/// The text of every suite, in the order of their names.
-fn suites(directory: &Path) -> Result<Vec<String>> {
+/// The text of every other suite, in the order of their names.
+fn suites(directory: &Path, others: &BTreeSet<OsString>) -> Result<Vec<String>> {
     let entries =
         fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?;
     let mut paths = Vec::new();
     for entry in entries {
-        paths.push(entry?.path().join("results"));
+        let entry = entry?;
+        if !others.contains(&entry.file_name()) {
+            paths.push(entry.path().join("results"));
+        }
     }
     paths.sort();
     paths

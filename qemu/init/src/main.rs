@@ -41,6 +41,7 @@ fn run() -> Result<()> {
     let before_work = before_work.iter().filter(|there| **there).count();
     output.plan(before_work + job.work.len() + gates.len())?;
 
+    let kernel_suites = kunit::names();
     let stock = setup::load_stock(&job.stock_modules);
     let before = Snapshot::take();
     let mut ready = stock.is_ok();
@@ -50,7 +51,7 @@ fn run() -> Result<()> {
         output.result("boot.load", loaded)?;
     }
     if job.kunit {
-        kunit::report(&mut output)?;
+        kunit::report(&kernel_suites, &mut output)?;
     }
     let mut lab = None;
     if job.lab {

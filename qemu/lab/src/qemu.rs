@@ -39,8 +39,22 @@ use crate::qemu::control::OBEY;
 const PROGRAM: &str = "qemu-system-x86_64";
 
 /// What makes the debug kernel look closer, and stop at the first finding: what
-/// comes after one is not to be trusted.
-const DEBUG: &str = "panic_on_warn=1 page_poison=1 iommu.debug_pagealloc=1";
+/// comes after one is not to be trusted. A busy host can keep a processor of the
+/// guest waiting for long; that is no stall of the kernel's.
+///
+/// `no5lvl`: while the kernel identifies its first processor it forgets for a
+/// moment that page tables have five levels, and KASAN then takes what a timer
+/// interrupt touches for a wild access.
+const DEBUG: [&str; 8] = [
+    "no5lvl",
+    "panic_on_warn=1",
+    "page_poison=1",
+    "iommu.debug_pagealloc=1",
+    "kunit.enable=1",
+    "kunit.autorun=1",
+    "watchdog_thresh=60",
+    "rcupdate.rcu_cpu_stall_timeout=120",
+];
 
 /// Room in a pipe for what a guest prints while we are not looking.
 const PIPE: usize = 1 << 20;
@@ -70,10 +84,10 @@ fn kernel_line(guest: &Guest, flavour: Flavour, console: &str) -> String {
     // On a busy host the kernel may find that its timer does not tick.
     let mut words = vec![console, "no_timer_check"];
     if flavour == Flavour::Debug {
-        words.push(DEBUG);
-        // Through ACPI each probe and removal of a card takes a second there.
+        words.extend(DEBUG);
+        // ACPI's way to an interrupt takes a second there, at each probe.
         if !guest.acpi && !guest.hotplug {
-            words.push("pci=noacpi");
+            words.push("acpi=noirq");
         }
     }
     words.push(&guest.kernel);

@@ -106,7 +106,7 @@ pub(crate) fn prepare(places: &Places, steps: &Steps, stock: &Stock) -> Result<K
 fn gently(make: &Command) -> Command {
     let mut command = Command::new("nice");
     command
-        .args(["-n", "19"])
+        .args(["-n", "10"])
         .arg(make.get_program())
         .args(make.get_args());
     for (name, value) in make.get_envs() {
