@@ -33,8 +33,6 @@ pub(crate) fn locked() -> Outcome<u64> {
 
 /// Pages of the machine that are pinned now.
 pub(crate) fn pins() -> Outcome<u64> {
-    // Brings together what each CPU has counted for itself.
-    fs::read("/proc/sys/vm/stat_refresh")?;
     let acquired = guest::vmstat("nr_foll_pin_acquired")?;
     Ok(acquired.wrapping_sub(guest::vmstat("nr_foll_pin_released")?))
 }
