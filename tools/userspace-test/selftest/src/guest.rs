@@ -76,9 +76,14 @@ impl Card {
         fs::write(driver()?.join("unbind"), &self.bus)
     }
 
+    /// Gives the card to the driver.
+    pub(crate) fn bind_only(&self) -> io::Result<()> {
+        fs::write(driver()?.join("bind"), &self.bus)
+    }
+
     /// Gives the card to the driver; the card with its new node.
     pub(crate) fn bind(&self) -> Outcome<Self> {
-        fs::write(driver()?.join("bind"), &self.bus)?;
+        self.bind_only()?;
         match self.again()? {
             Some(card) => Ok(card),
             None => fail!("{} was bound and has no node", self.bus),

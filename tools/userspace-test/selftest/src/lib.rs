@@ -12,7 +12,8 @@
 //! `registry` says what a test is and picks them by name; `runner` runs them;
 //! `outcome` has the assertions; `guest` finds cards, modules and counters;
 //! `device` is one open file of the driver, `memory` one mapping, `kinds` memory
-//! of every kind, `hugepool` the kernel's huge pages, `disk` the guest's disks, `account` what is locked
+//! of every kind, `hugepool` the kernel's huge pages, `disk` the guest's disks, `lab` the laboratory
+//! outside, `account` what is locked
 //! and pinned, `child` one forked process, `requests` read and
 //! write, `passing` how files are handed on, `signals` how they are caught,
 //! `stalled` a page that does not come, and `raw` the system calls that must be
@@ -28,6 +29,7 @@ mod disk;
 mod guest;
 mod hugepool;
 mod kinds;
+mod lab;
 mod memory;
 mod passing;
 mod poll;

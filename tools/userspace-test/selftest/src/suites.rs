@@ -5,11 +5,15 @@ mod abi;
 mod account;
 mod alloc;
 mod direct;
+mod fault;
+mod hotplug;
 mod info;
+mod kill;
 mod many;
 mod mmap;
 mod random;
 mod register;
+mod remove;
 mod rw;
 mod submit;
 mod unbind;
@@ -29,8 +33,12 @@ pub(crate) fn all() -> Vec<Test> {
         register::TESTS,
         account::TESTS,
         random::TESTS,
+        kill::TESTS,
         many::TESTS,
         unbind::TESTS,
+        remove::TESTS,
+        hotplug::TESTS,
+        fault::TESTS,
     ]
     .concat()
 }
@@ -43,4 +51,37 @@ pub(crate) fn errno_table() -> String {
 /// What a test does after it has become another program.
 pub(crate) fn after_exec(words: &str) -> std::process::ExitCode {
     account::after_exec(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_names_tests_that_exist() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../../Documentation/testing.rst"
+        );
+        let page = std::fs::read_to_string(path).expect("the page is in the tree");
+        let tests = all();
+        let groups: Vec<_> = tests
+            .iter()
+            .filter_map(|test| test.name.split('.').next())
+            .collect();
+        let mut named = 0;
+        for word in page.split("``").skip(1).step_by(2) {
+            let Some((group, name)) = word.split_once('.') else {
+                continue;
+            };
+            // Files have dots in their names, too.
+            if !groups.contains(&group) {
+                continue;
+            }
+            let exists = name == "*" || tests.iter().any(|test| test.name == word);
+            assert!(exists, "{word} of {path} is no test");
+            named += 1;
+        }
+        assert!(named > 80, "{named} names of tests in {path}");
+    }
 }

@@ -102,6 +102,12 @@ pub(super) const TESTS: &[Test] = &[
         "a thread flips the argument during the call",
         race::double_fetch,
     ),
+    Test::new(
+        "abi.double_fetch_entries",
+        "a thread flips an entry during SUBMIT",
+        race::entries,
+    )
+    .seconds(120),
 ];
 
 /// Every row for one command.

@@ -6,7 +6,7 @@ mod exec;
 mod limit;
 mod owners;
 
-pub(super) use exec::after_exec;
+pub(super) use exec::{after_exec, WAIT_FOR_END};
 
 use crate::device::Device;
 use crate::hugepool::Pool;

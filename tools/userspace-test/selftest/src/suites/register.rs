@@ -7,6 +7,7 @@ mod large;
 mod mappings;
 mod memfd;
 mod own;
+mod race;
 mod refused;
 mod segments;
 mod stack;
@@ -150,6 +151,27 @@ pub(super) const TESTS: &[Test] = &[
         "register.discarded",
         "MADV_DONTNEED: the program gets new pages, the card keeps the old",
         mappings::discarded,
+    ),
+    Test::new(
+        "register.guessed",
+        "a thread guesses handles while another registers and frees",
+        race::guessed,
+    ),
+    Test::new(
+        "register.watched",
+        "somebody reads smaps and numa_maps meanwhile",
+        race::watched,
+    )
+    .seconds(120),
+    Test::new(
+        "register.managed",
+        "reclaim, compaction, collapsing, merging: pinned pages stay",
+        race::managed,
+    ),
+    Test::new(
+        "register.threads",
+        "threads and files that register one memory at once",
+        race::threads,
     ),
     Test::new(
         "register.sync",

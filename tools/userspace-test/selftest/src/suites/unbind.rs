@@ -3,9 +3,11 @@
 
 mod asleep;
 mod cards;
+mod load;
 mod memory;
 mod open;
 mod race;
+mod registered;
 mod stalled;
 
 use std::time::{Duration, Instant};
@@ -13,6 +15,9 @@ use std::time::{Duration, Instant};
 use crate::guest::Card;
 use crate::outcome::Outcome;
 use crate::registry::{Context, Need, Test};
+
+pub(super) use load::{Load, POOL_PAGES};
+pub(super) use registered::all_cards;
 
 pub(super) const TESTS: &[Test] = &[
     Test::new(
@@ -77,6 +82,24 @@ pub(super) const TESTS: &[Test] = &[
         stalled::user_memory,
     ),
     Test::new(
+        "unbind.registered",
+        "registered memory, mappings, transfers and sleepers, on all cards",
+        registered::registered,
+    )
+    .seconds(120),
+    Test::new(
+        "unbind.registered_again",
+        "one memory registered with one card after the other",
+        registered::again,
+    )
+    .seconds(120),
+    Test::new(
+        "unbind.registering",
+        "while much memory is being registered: unbind does not wait",
+        registered::registering,
+    )
+    .seconds(120),
+    Test::new(
         "unbind.all_at_once",
         "open files, mappings, sleepers and transfers at once",
         race::everything,
@@ -120,7 +143,7 @@ pub(super) const TESTS: &[Test] = &[
 
 /// The longest that an unbind may take: the card's own 100 ms, and a slow
 /// machine.
-const LIMIT: Duration = Duration::from_secs(2);
+pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
 /// How often each kind of unbind is done; 100 in a soak.
 fn cycles(context: &Context) -> u32 {
@@ -144,7 +167,7 @@ fn unbind(card: &Card) -> Outcome {
 }
 
 /// Requires that a card that was bound again works.
-fn check_works(card: &Card) -> Outcome {
+pub(super) fn check_works(card: &Card) -> Outcome {
     use std::os::unix::fs::FileExt as _;
     check!(card.is_bus_master()?);
     let device = crate::device::Device::open(&card.path)?;

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use userdma::sys;
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::call::{Access, Command};
 use super::scene::Scene;
+use crate::device::{from_card, Device, COHERENT};
 use crate::memory::{Mapping, PAGE};
-use crate::outcome::Outcome;
+use crate::outcome::{all_bytes, Outcome};
 use crate::raw::{self, wide};
 use crate::registry::Context;
 
@@ -153,4 +155,90 @@ fn calls(
         seen.insert(format!("{:?}", result.map(drop)));
     }
     Ok(())
+}
+
+/// The same of an entry of SUBMIT: what was checked is what is done.
+pub(super) fn entries(context: &mut Context) -> Outcome {
+    /// As many as there are places for, and a few fewer.
+    const MOST: usize = 100;
+    let rounds = context.times(1_500);
+    let path = context.card().path.clone();
+    let memory = Mapping::anonymous(PAGE)?;
+    // One byte of the word differs, so that there is no mixture of the two.
+    let cases = [
+        (
+            offset_of!(sys::userdma_transfer, length),
+            0x20 << 8,
+            Errno::ERANGE,
+        ),
+        (
+            offset_of!(sys::userdma_transfer, buffer_offset),
+            1 << 40,
+            Errno::ERANGE,
+        ),
+        (
+            offset_of!(sys::userdma_transfer, card_offset),
+            1 << 62,
+            Errno::ERANGE,
+        ),
+        // Two words of 32 bits: the handle, and buffer2, which stays 0.
+        (
+            offset_of!(sys::userdma_transfer, buffer),
+            1 << 31,
+            Errno::ENOENT,
+        ),
+    ];
+    for (place, mask, error) in cases {
+        let stop = AtomicBool::new(false);
+        let (mut seen, mut left) = (BTreeSet::new(), rounds);
+        while left > 0 {
+            // A new file: what is queued goes with the old one.
+            let device = Device::open(&path)?;
+            let buffer = device.alloc(COHERENT, PAGE)?;
+            let map = device.map(&buffer)?;
+            map.fill(0..PAGE, 0x3e);
+            memory.write(0, from_card(buffer.handle, 16, 8, 0).as_bytes());
+            let mut good = [0; 8];
+            good.copy_from_slice(&memory.read(place, 8));
+            let good = u64::from_ne_bytes(good);
+            stop.store(false, Ordering::Relaxed);
+            let mut accepted = 0;
+            std::thread::scope(|scope| -> Outcome {
+                scope.spawn(|| flip(word(&memory, place), good, good ^ mask, &stop));
+                let outcome = (|| -> Outcome {
+                    while left > 0 && accepted < MOST {
+                        left -= 1;
+                        let result = submit(&device, &memory);
+                        match result {
+                            Ok(count) => accepted += count,
+                            Err(other) => check_eq!(other, error, "at {place}"),
+                        }
+                        seen.insert(format!("{result:?}"));
+                    }
+                    Ok(())
+                })();
+                stop.store(true, Ordering::Relaxed);
+                outcome
+            })?;
+            if accepted > 0 {
+                let record = device.collect(1)?[0];
+                check_eq!((record.result, record.bytes), (0, 8));
+            }
+            all_bytes(&map.read(0, 16), 0x3e, "before")?;
+            all_bytes(&map.read(24, PAGE - 24), 0x3e, "behind")?;
+        }
+        println!("entry at {place}: {seen:?}");
+    }
+    Ok(())
+}
+
+/// SUBMIT of the entry in `memory`.
+fn submit(device: &Device, memory: &Mapping) -> raw::Sys<usize> {
+    let mut submit = sys::userdma_submit::new_zeroed();
+    submit.size = sys::size_of::<sys::userdma_submit>();
+    submit.entries = wide(memory.address());
+    submit.entry_size = sys::size_of::<sys::userdma_transfer>();
+    submit.count = 1;
+    device.ioctl(sys::USERDMA_IOCTL_SUBMIT, &mut submit)?;
+    Ok(raw::size(submit.out_count.into()))
 }

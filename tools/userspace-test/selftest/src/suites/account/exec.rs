@@ -32,7 +32,12 @@ enum Then {
     Closes,
     /// Nothing: it ends.
     Ends,
+    /// Nothing, until it is killed.
+    Waits,
 }
+
+/// The same for tests that are elsewhere.
+pub(crate) const WAIT_FOR_END: u8 = Then::Waits as u8;
 
 pub(super) fn exec(context: &mut Context) -> Outcome {
     let path = context.card().path.clone();
@@ -81,6 +86,11 @@ fn work(words: &str) -> Outcome {
     // SAFETY: the old program left this number for us, and nobody else here knows it.
     let device = Device::from(unsafe { OwnedFd::from_raw_fd(fd) });
     check_eq!(locked()?, 0, "VmLck of the new program");
+    if then == Then::Waits as u8 {
+        loop {
+            nix::unistd::pause();
+        }
+    }
     // The pages are still there, and still what they were.
     device.run_well(&[to_card(handle, PAGE, 100, 0)])?;
     let mut got = [0; 100];

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The kernel's fault injection: the n-th site of one thread, of those that our
+//! module's code is on the stack of.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::outcome::Outcome;
+
+const DEBUGFS: &str = "/sys/kernel/debug";
+/// What can be made to fail.
+const KINDS: [&str; 3] = ["failslab", "fail_page_alloc", "fail_usercopy"];
+const SECTION: &str = "/sys/module/userdma/sections/.text";
+
+/// The count of one thread, and the filter while this lives.
+#[derive(Debug)]
+pub(super) struct Injector {
+    nth: File,
+    kinds: Vec<PathBuf>,
+}
+
+/// Where the module's code is: from, to.
+fn text() -> Outcome<(u64, u64)> {
+    let begin = fs::read_to_string(SECTION)?;
+    let begin = u64::from_str_radix(begin.trim().trim_start_matches("0x"), 16)?;
+    let modules = fs::read_to_string("/proc/modules")?;
+    let line = modules
+        .lines()
+        .find_map(|line| line.strip_prefix("userdma "));
+    let size = line.and_then(|line| line.split(' ').next()?.parse::<u64>().ok());
+    match size {
+        // All of the module's size: only this module is that near.
+        Some(size) if begin != 0 => Ok((begin, begin + size)),
+        _ => fail!("the module's code is not found ({begin:#x}, {size:?})"),
+    }
+}
+
+/// Writes one setting, if this kind has it.
+fn set(kind: &Path, key: &str, value: &str) -> Outcome {
+    let path = kind.join(key);
+    if path.exists() {
+        fs::write(path, value)?;
+    }
+    Ok(())
+}
+
+impl Injector {
+    pub(super) fn new() -> Outcome<Self> {
+        let path = "/proc/thread-self/fail-nth";
+        let Ok(nth) = OpenOptions::new().read(true).write(true).open(path) else {
+            skip!("needs a kernel with fault injection (the debug kernel)");
+        };
+        let kinds: Vec<_> = KINDS
+            .iter()
+            .map(|kind| Path::new(DEBUGFS).join(kind))
+            .filter(|kind| kind.join("require-start").exists())
+            .collect();
+        if kinds.len() < KINDS.len() {
+            skip!(
+                "needs {} under {DEBUGFS}, with stack filters",
+                KINDS.join(", ")
+            );
+        }
+        let (begin, end) = text()?;
+        for kind in &kinds {
+            set(kind, "require-start", &format!("{begin:#x}"))?;
+            set(kind, "require-end", &format!("{end:#x}"))?;
+            // Its report has a trace, which is a failure.
+            set(kind, "verbose", "0")?;
+            set(kind, "ignore-gfp-wait", "N")?;
+            set(kind, "ignore-gfp-highmem", "N")?;
+            set(kind, "cache-filter", "N")?;
+            set(kind, "min-order", "0")?;
+        }
+        Ok(Self { nth, kinds })
+    }
+
+    /// Lets the n-th site of `call` fail; what came of the call, and what is
+    /// left of the count: 0 if a site failed.
+    pub(super) fn during<R>(&mut self, nth: u32, mut call: impl FnMut() -> R) -> Outcome<(R, u32)> {
+        self.nth.write_all_at(nth.to_string().as_bytes(), 0)?;
+        let result = call();
+        let mut text = [0; 16];
+        let length = self.nth.read_at(&mut text, 0)?;
+        self.nth.write_all_at(b"0", 0)?;
+        let left = String::from_utf8_lossy(&text[..length]).trim().parse()?;
+        Ok((result, left))
+    }
+}
+
+impl Drop for Injector {
+    fn drop(&mut self) {
+        let _ = self.nth.write_all_at(b"0", 0);
+        for kind in &self.kinds {
+            let _ = set(kind, "require-start", "0");
+            let _ = set(kind, "require-end", &format!("{:#x}", u64::MAX));
+        }
+    }
+}

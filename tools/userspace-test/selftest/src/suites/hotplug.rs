@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The card is pulled out of its slot, and plugged in again, by the laboratory.
+
+use std::time::Duration;
+
+use super::unbind::{check_works, Load, POOL_PAGES};
+use crate::account::{pins, Account};
+use crate::guest::Card;
+use crate::hugepool::Pool;
+use crate::lab::Lab;
+use crate::outcome::{Context as _, Outcome};
+use crate::poll::{until, until_within};
+use crate::registry::{Context, Test};
+
+pub(super) const TESTS: &[Test] = &[
+    Test::new(
+        "hotplug.idle",
+        "pulled and plugged in, with nothing open",
+        idle,
+    )
+    .seconds(120),
+    Test::new(
+        "hotplug.everything",
+        "pulled and plugged in, loaded with everything",
+        everything,
+    )
+    .seconds(180),
+];
+
+/// A slot's light blinks for five seconds before its power goes, and a machine
+/// without KVM is slow.
+const SLOW: Duration = Duration::from_secs(40);
+
+/// The cards that can be pulled, and what the laboratory calls them.
+fn slots(context: &Context, lab: &mut Lab) -> Outcome<Vec<(String, Card)>> {
+    let mut slots = Vec::new();
+    for word in lab.ask("cards")?.split_whitespace() {
+        let Some((name, port)) = word.split_once('=') else {
+            fail!("the laboratory says '{word}'");
+        };
+        for card in &context.cards {
+            let path = std::fs::canonicalize(card.sysfs())?;
+            if path.parent().is_some_and(|parent| parent.ends_with(port)) {
+                slots.push((name.to_owned(), card.clone()));
+            }
+        }
+    }
+    check!(!slots.is_empty(), "no card that is bound can be pulled");
+    Ok(slots)
+}
+
+fn pull(lab: &mut Lab, name: &str, card: &Card) -> Outcome {
+    lab.ask(&format!("device_del {name}"))?;
+    until_within(SLOW, "the card gone", || Ok(!card.sysfs().exists()))?;
+    check!(card.again()?.is_none(), "the node is still there");
+    Ok(())
+}
+
+fn plug(lab: &mut Lab, name: &str, card: &Card) -> Outcome<Card> {
+    lab.ask(&format!("device_add {name}"))?;
+    let mut found = None;
+    until_within(SLOW, "the card there", || {
+        found = card.again()?;
+        Ok(found.is_some())
+    })?;
+    match found {
+        Some(card) => Ok(card),
+        None => fail!("{} went again", card.bus),
+    }
+}
+
+fn idle(context: &mut Context) -> Outcome {
+    let mut lab = Lab::open()?;
+    for (name, card) in slots(context, &mut lab)? {
+        pull(&mut lab, &name, &card)?;
+        check_works(&plug(&mut lab, &name, &card)?)?;
+    }
+    Ok(())
+}
+
+/// 5 by itself, 100 in a soak.
+fn everything(context: &mut Context) -> Outcome {
+    let mut lab = Lab::open()?;
+    let mut slots = slots(context, &mut lab)?;
+    let before = Account::now()?;
+    let pinned = pins()?;
+    let _pool = Pool::of(POOL_PAGES * 2)?;
+    let (count, mut late) = (slots.len(), None);
+    for round in 0..context.times(5) {
+        let (name, card) = &mut slots[usize::try_from(round)? % count];
+        let mut load = Load::new(card)?;
+        let what = || format!("round {round}, {name}");
+        pull(&mut lab, name, card).context(what)?;
+        load.check_gone().context(what)?;
+        *card = plug(&mut lab, name, card)?;
+        let old: Option<Load> = match round % 2 {
+            0 => Some(load),
+            _ => late.replace(load),
+        };
+        if let Some(old) = old {
+            old.close()?;
+        }
+        check_works(card)?;
+    }
+    if let Some(load) = late {
+        load.close()?;
+    }
+    check_eq!(Account::now()?.locked, before.locked);
+    until("all pages unpinned", || Ok(pins()? == pinned))
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The card is removed from its bus, and found again.
+
+use std::fs;
+use std::time::Instant;
+
+use super::unbind::{all_cards, LIMIT};
+use crate::guest::Card;
+use crate::outcome::Outcome;
+use crate::poll::until;
+use crate::registry::{Context, Test};
+
+pub(super) const TESTS: &[Test] = &[Test::new(
+    "remove.everything",
+    "removed and found again, loaded with everything",
+    everything,
+)
+.seconds(120)];
+
+/// Removes a card from the bus; that must be quick.
+fn remove(card: &Card) -> Outcome {
+    let begin = Instant::now();
+    fs::write(card.sysfs().join("remove"), "1")?;
+    let time = begin.elapsed();
+    check!(time < LIMIT, "removal took {time:?}");
+    check!(!card.sysfs().exists());
+    check!(!card.path.exists() || card.again()?.is_none());
+    Ok(())
+}
+
+/// Finds a card again after the bus was searched.
+fn rescan(card: &Card) -> Outcome<Card> {
+    fs::write("/sys/bus/pci/rescan", "1")?;
+    let mut found = None;
+    until("the card found again", || {
+        found = card.again()?;
+        Ok(found.is_some())
+    })?;
+    match found {
+        Some(card) => Ok(card),
+        None => fail!("{} went again", card.bus),
+    }
+}
+
+fn everything(context: &mut Context) -> Outcome {
+    // A fifth of the unbinds: 200 where those are 1,000.
+    all_cards(context, context.times(1), |card, load| {
+        remove(card)?;
+        load.check_gone()?;
+        rescan(card)
+    })
+}
