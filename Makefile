@@ -50,6 +50,9 @@ soak: ## the big counts: all of them, or make soak SUITE=name
 bench: ## count instructions, beside VFIO's; prints tables and judges what is promised
 	@$(lab) bench
 
+mutants: ## break the module in known ways, and show that tests notice; FILTER=name
+	@$(lab) mutants
+
 lint: ## rustfmt, clippy and shellcheck over everything
 	@$(lab) lint
 
@@ -74,6 +77,6 @@ distclean: ## remove the laboratory's whole cache
 	@qemu/forget cache
 
 .DEFAULT_GOAL := help
-.PHONY: help run shell test soak bench lint fmt build update kselftest-install clean distclean
+.PHONY: help run shell test soak bench mutants lint fmt build update kselftest-install clean distclean
 
 endif

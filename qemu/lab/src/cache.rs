@@ -48,6 +48,19 @@ impl Places {
         })
     }
 
+    /// The places of a copy of the tree, with a cache of its own, all below
+    /// `directory` of this one.
+    pub(crate) fn elsewhere(&self, directory: &Path) -> Self {
+        let tree = directory.join("tree");
+        Self {
+            host_tree: self.outside(&tree),
+            host_cache: self.outside(directory),
+            tree,
+            cache: directory.to_owned(),
+            place: directory.join("work"),
+        }
+    }
+
     /// A path of the cache.
     pub(crate) fn cached(&self, path: impl AsRef<Path>) -> PathBuf {
         self.cache.join(path)

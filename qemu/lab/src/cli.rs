@@ -26,6 +26,7 @@ use crate::guest::Run;
 use crate::kernel;
 use crate::kernel::Flavour;
 use crate::kselftest::Collection;
+use crate::mutants;
 use crate::prepare;
 use crate::prepare::Later;
 use crate::qemu;
@@ -77,6 +78,15 @@ enum Commands {
     Soak(Selection),
     /// Count instructions, print the tables, judge what is promised of them.
     Bench,
+    /// Break the module in known ways, and show that tests notice.
+    Mutants {
+        /// Only mutants of qemu/mutants.toml that match, such as 'unpin-*'.
+        #[arg(long, env = "FILTER")]
+        filter: Option<String>,
+        /// Only those that need this kernel.
+        #[arg(long, env = "KERNEL")]
+        kernel: Option<Flavour>,
+    },
     /// Check formats and lints.
     Lint,
     /// Format all sources.
@@ -120,6 +130,10 @@ impl Cli {
             Commands::Test(selection) => test(&places, &config, &steps, selection, false)?,
             Commands::Soak(selection) => test(&places, &config, &steps, selection, true)?,
             Commands::Bench => bench::run(&places, &config, &steps)?,
+            Commands::Mutants { filter, kernel } => {
+                let filter = filter.filter(|pattern| !pattern.is_empty());
+                mutants::run(&places, &config, &steps, filter.as_deref(), kernel)?
+            }
             Commands::Lint => {
                 let tally = Tally::default();
                 let stock = kernel::stock::prepare(&places, &steps)?;

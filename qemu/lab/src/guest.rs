@@ -107,6 +107,11 @@ impl Run {
         }
     }
 
+    /// Where it is, for the person.
+    pub(crate) fn outside(&self, places: &Places) -> String {
+        places.outside(&self.path)
+    }
+
     /// The directory of the boot `name`.
     pub(crate) fn directory(&self, name: &str) -> Result<PathBuf> {
         let directory = self.path.join(name);

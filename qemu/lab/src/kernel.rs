@@ -22,7 +22,7 @@ const RETRY: &str = "run the same command again: it starts this step anew; \
                      if that fails too, `make distclean` and again";
 
 /// Which of the kernels.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Flavour {
     /// Debian's own.

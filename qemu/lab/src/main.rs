@@ -17,7 +17,8 @@
 //! * [`guest`], [`qemu`], [`ktap`], [`gates`]: one boot and its judgement;
 //! * [`suite`], [`checks`], [`tally`], [`soak`]: what `make test` and `make soak`
 //!   add up;
-//! * [`bench`]: what `make bench` counts.
+//! * [`bench`]: what `make bench` counts;
+//! * [`mutants`]: the module, broken in known ways, and who notices.
 
 mod apt;
 mod bench;
@@ -33,6 +34,7 @@ mod kernel;
 mod kselftest;
 mod ktap;
 mod module;
+mod mutants;
 mod prepare;
 mod qemu;
 mod soak;
