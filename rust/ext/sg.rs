@@ -89,16 +89,17 @@ impl Table {
         let table = Self::new(u32::try_from(entries)?)?;
         // SAFETY: The table has `entries` entries.
         let mut sg = unsafe { (*table.0.get()).sgl };
-        for run in memory.runs(max, boundary) {
+        let all = memory.for_each_run(max, boundary, |run| {
             if sg.is_null() {
-                return Ok(None);
+                return false;
             }
             // SAFETY: `sg` is an entry of the table.
             unsafe { set(sg, run) };
             // SAFETY: As above; null behind the last.
             sg = unsafe { next(sg) };
-        }
-        Ok(Some(table))
+            true
+        });
+        Ok(all.then_some(table))
     }
 }
 
@@ -168,7 +169,7 @@ impl Mapping {
         let table = match Table::fill(memory, memory.whole_runs(), max, boundary)? {
             Some(table) => table,
             None => {
-                let exact = memory.runs(max, boundary).count();
+                let exact = memory.count_runs(max, boundary);
                 Table::fill(memory, exact, max, boundary)?.ok_or(EIO)?
             }
         };

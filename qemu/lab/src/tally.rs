@@ -4,6 +4,9 @@
 
 use std::sync::Mutex;
 
+/// So many lines of a failed test are shown once more at the end.
+const SHOWN_AGAIN: usize = 12;
+
 /// How a test ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
@@ -83,8 +86,12 @@ impl Tally {
             }
         }
         for test in &tests {
-            if matches!(test.outcome, Outcome::Failed(_)) {
+            if let Outcome::Failed(lines) = &test.outcome {
                 println!("failed: {}", test.name);
+                // Of a long run this end may be all that somebody sees.
+                for line in lines.iter().take(SHOWN_AGAIN) {
+                    println!("        | {line}");
+                }
             }
         }
         println!("{passed} passed, {failed} failed");

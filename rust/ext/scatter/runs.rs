@@ -16,31 +16,6 @@ use super::{
     Scatter, //
 };
 
-impl Scatter {
-    /// Returns each run of memory that is physically contiguous, at most `max` bytes long, and inside one
-    /// multiple of `boundary`.
-    ///
-    /// `max` is a multiple of the page size, `boundary` a power of two and at least a page.
-    pub(in crate::ext) fn runs(&self, max: u64, boundary: u64) -> Runs<'_> {
-        let origin = self
-            .parts
-            .first()
-            .map_or(core::ptr::null_mut(), |part| part.page);
-        Runs {
-            parts: self.parts.iter(),
-            rest: None,
-            max,
-            boundary,
-            origin,
-            origin_address: match origin.is_null() {
-                true => 0,
-                // SAFETY: The page is live.
-                false => unsafe { shim::userdma_page_phys(origin) },
-            },
-        }
-    }
-}
-
 /// A run of memory that is physically contiguous.
 #[derive(Clone, Copy)]
 pub(in crate::ext) struct Run {
@@ -52,11 +27,26 @@ pub(in crate::ext) struct Run {
     pub(in crate::ext) length: u64,
 }
 
-/// The runs of a [`Scatter`], in order.
-pub(in crate::ext) struct Runs<'a> {
-    parts: core::slice::Iter<'a, Part>,
-    /// What is left of a run that was cut.
-    rest: Option<Run>,
+impl Run {
+    fn of(part: &Part) -> Self {
+        Self {
+            page: part.page,
+            inside: part.inside as usize,
+            length: part.length,
+        }
+    }
+
+    /// Whether `part` lies behind this.
+    #[inline(always)]
+    fn is_before(&self, part: &Part) -> bool {
+        let end = self.inside as u64 + self.length;
+        let behind = self.page.wrapping_add((end >> PAGE_SHIFT) as usize);
+        behind == part.page && part.inside == 0 && end % PAGE_SIZE as u64 == 0
+    }
+}
+
+/// What runs may not do.
+struct Cut {
     max: u64,
     boundary: u64,
     /// Some page, and its physical address: from its distance in the array of all pages follows that of
@@ -65,53 +55,91 @@ pub(in crate::ext) struct Runs<'a> {
     origin_address: u64,
 }
 
-impl Runs<'_> {
-    fn address(&self, run: &Run) -> u64 {
+impl Cut {
+    /// Returns how many bytes of `run` may be one.
+    #[inline(always)]
+    fn most(&self, run: &Run) -> u64 {
         let bytes = (run.page as isize).wrapping_sub(self.origin as isize);
         let pages = bytes / core::mem::size_of::<bindings::page>() as isize;
         // CAST: May be negative, and wraps to what is meant.
         let distance = (pages as u64) << PAGE_SHIFT;
-        self.origin_address.wrapping_add(distance) + run.inside as u64
+        let address = self.origin_address.wrapping_add(distance) + run.inside as u64;
+        let to_boundary = self.boundary - (address & (self.boundary - 1));
+        to_boundary.min(self.max - run.inside as u64)
     }
 }
 
-impl Iterator for Runs<'_> {
-    type Item = Run;
-
-    fn next(&mut self) -> Option<Run> {
-        let mut run = match self.rest.take() {
-            Some(rest) => rest,
-            None => {
-                let part = self.parts.next()?;
-                Run {
-                    page: part.page,
-                    inside: part.inside as usize,
-                    length: part.length,
-                }
-            }
+impl Scatter {
+    /// Calls `f` with each run of memory that is physically contiguous, at most `max` bytes long, and inside
+    /// one multiple of `boundary`, in order, as long as it returns `true`. Returns whether it always did.
+    ///
+    /// `max` is a multiple of the page size, `boundary` a power of two and at least a page.
+    ///
+    /// Not an iterator: one keeps what it knows in memory, which doubles what a run of one page costs.
+    #[inline(always)]
+    pub(in crate::ext) fn for_each_run(
+        &self,
+        max: u64,
+        boundary: u64,
+        mut f: impl FnMut(Run) -> bool,
+    ) -> bool {
+        let mut parts = self.parts.iter();
+        let Some(first) = parts.next() else {
+            return true;
         };
-        while let Some(next) = self.parts.as_slice().first() {
-            let end = run.inside as u64 + run.length;
-            let behind = run.page.wrapping_add((end >> PAGE_SHIFT) as usize);
-            let adjacent = end % PAGE_SIZE as u64 == 0 && next.inside == 0 && behind == next.page;
-            if !adjacent || run.length >= self.max {
-                break;
+        let cut = Cut {
+            max,
+            boundary,
+            origin: first.page,
+            // SAFETY: The page is live.
+            origin_address: unsafe { shim::userdma_page_phys(first.page) },
+        };
+        let mut run = Run::of(first);
+        loop {
+            let next = parts.next();
+            match next {
+                Some(part) if run.is_before(part) => {
+                    run.length += part.length;
+                    continue;
+                }
+                _ => {}
             }
-            run.length += next.length;
-            self.parts.next();
+            loop {
+                let most = cut.most(&run);
+                if run.length <= most {
+                    break;
+                }
+                if !f(Run {
+                    length: most,
+                    ..run
+                }) {
+                    return false;
+                }
+                // Both are multiples of the page size, counted from the first page.
+                let pages = (run.inside as u64 + most) >> PAGE_SHIFT;
+                run = Run {
+                    page: run.page.wrapping_add(pages as usize),
+                    inside: 0,
+                    length: run.length - most,
+                };
+            }
+            if !f(run) {
+                return false;
+            }
+            match next {
+                Some(part) => run = Run::of(part),
+                None => return true,
+            }
         }
-        let to_boundary = self.boundary - (self.address(&run) & (self.boundary - 1));
-        let most = to_boundary.min(self.max - run.inside as u64);
-        if run.length > most {
-            // Both are multiples of the page size, counted from the first page.
-            let pages = (run.inside as u64 + most) >> PAGE_SHIFT;
-            self.rest = Some(Run {
-                page: run.page.wrapping_add(pages as usize),
-                inside: 0,
-                length: run.length - most,
-            });
-            run.length = most;
-        }
-        Some(run)
+    }
+
+    /// Returns how many runs [`Scatter::for_each_run`] gives.
+    pub(in crate::ext) fn count_runs(&self, max: u64, boundary: u64) -> usize {
+        let mut count = 0;
+        self.for_each_run(max, boundary, |_| {
+            count += 1;
+            true
+        });
+        count
     }
 }

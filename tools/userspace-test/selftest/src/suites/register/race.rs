@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::Mutex;
 
 use nix::errno::Errno;
 
@@ -170,12 +171,16 @@ pub(super) fn threads(context: &mut Context) -> Outcome {
     let memory = Mapping::anonymous(64 * PAGE)?;
     memory.fill(0..64 * PAGE, 0x2f);
     let devices = [context.open()?, context.open()?];
+    // A wait gives any completion of the file, and two of the threads share one.
+    let waiting = Mutex::new(());
     let work = |device: &Device, seed: usize| -> Outcome {
         for round in 0..raw::size(rounds.into()) {
             // Each has its own part of the memory, and they meet in pages.
             let begin = seed * 16 * PAGE + 100 + round;
             let registered = register(device, &memory, begin, 16 * PAGE - 1, 0)?;
+            let turn = waiting.lock();
             device.run_well(&[to_card(registered.handle, 7, 100, 1000 * seed)])?;
+            drop(turn);
             for _ in 0..20 {
                 let more = register(device, &memory, begin, 16 * PAGE - 1, 0)?;
                 device.free(more.handle)?;
