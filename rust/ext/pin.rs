@@ -143,7 +143,11 @@ impl Pinned {
             // CAST: Below the size of a page; at most `BATCH`.
             let (start, refs) = (inside as u32, count as u32);
             if result.is_ok() {
-                result = self.scatter.push_pages(page, start, part as u64, refs);
+                result = match bytes {
+                    0 => self.scatter.push_pages(page, start, part as u64, refs),
+                    // Else it would have been counted with the pages before.
+                    _ => self.scatter.push_apart(page, start, part as u64, refs),
+                };
             }
             if result.is_err() {
                 unpin(page, refs, false);

@@ -5,6 +5,7 @@
 mod runs;
 
 use kernel::{
+    alloc::kvec::PushError,
     bindings,
     iov::{
         IovIterDest,
@@ -153,6 +154,22 @@ impl Scatter {
         self.append(page, inside, length, pages, follows)
     }
 
+    /// Appends a part as [`Scatter::push_pages`], which does not lie behind the last one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scatter::push`].
+    #[inline(always)]
+    pub(super) fn push_apart(
+        &mut self,
+        page: *mut bindings::page,
+        inside: u32,
+        length: u64,
+        pages: u32,
+    ) -> Result {
+        self.append(page, inside, length, pages, false)
+    }
+
     /// Appends a part; `follows` says whether `page` is the one behind the last part.
     #[inline(always)]
     fn append(
@@ -170,7 +187,11 @@ impl Scatter {
             inside,
             refs,
         };
-        self.parts.push(part, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
+        // Mostly there is room: `push()` asks for it in a call, which costs more than all the rest.
+        if let Err(error) = self.parts.push_within_capacity(part) {
+            let PushError(part) = error;
+            self.parts.push(part, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
+        }
         // INVARIANT: The new part begins where the others ended, in memory too if it is `adjacent`.
         self.length += length;
         self.adjacent += usize::from(follows && inside == 0);

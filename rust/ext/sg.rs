@@ -161,7 +161,9 @@ impl Mapping {
     ) -> Result<Self> {
         let mut attrs = bindings::DMA_ATTR_NO_WARN;
         if sync == SyncBy::Owner {
-            attrs |= bindings::DMA_ATTR_SKIP_CPU_SYNC;
+            // A program may name the same memory twice, which DMA_API_DEBUG would warn of.
+            attrs |=
+                bindings::DMA_ATTR_SKIP_CPU_SYNC | bindings::DMA_ATTR_DEBUGGING_IGNORE_CACHELINES;
         }
         let attrs = attrs as c_ulong;
         let max = max_segment.min(MAX_ENTRY);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! More than 4 GiB in one buffer: a few huge pages, mapped again and again.
 
-use super::{register, set_card};
+use super::{maps_twice, register, set_card};
 use crate::account::Account;
 use crate::device::{from_card, to_card};
 use crate::hugepool::Pool;
@@ -18,6 +18,8 @@ const PERIOD: usize = PAGES * HUGE;
 const LENGTH: usize = (4 << 30) + 3 * PERIOD;
 
 pub(super) fn large(context: &mut Context) -> Outcome {
+    let device = context.open()?;
+    maps_twice(&device)?;
     let _pool = Pool::of(PAGES)?;
     let fd = memfd(true, PERIOD)?;
     let length = LENGTH.next_multiple_of(PERIOD);
@@ -29,7 +31,6 @@ pub(super) fn large(context: &mut Context) -> Outcome {
     }
     let one = Mapping::of(&fd, 0, PERIOD, crate::memory::RW)?;
     one.fill(0..PERIOD, 0x6c);
-    let device = context.open()?;
     let before = Account::now()?;
     // Neither end at the end of a page.
     let (inside, length) = (begin + 5, length - 9);
