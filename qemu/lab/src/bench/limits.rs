@@ -52,11 +52,11 @@ pub(crate) fn all(figures: &Figures) -> Result<Vec<Limit>> {
     let vfio = |row| figures.get(IOMMU, "vfio", row, "sum");
     let huge = own(IOMMU, "hugetlb", "sum")?.min(own(IOMMU, "hugetlb memfd", "sum")?);
     let mut limits = Vec::new();
+    // Of the pool as it is after boot, where huge pages lie behind each other. The table has
+    // the worst case, too.
     for (row, most) in [("hugetlb memfd", 26_000), ("hugetlb", 35_000)] {
-        for row in [row.to_owned(), format!("{row}, scattered")] {
-            let what = format!("BUF_REGISTER of {row}, no IOMMU");
-            limits.push(Limit::new(what, own(PLAIN, &row, "register")?, most));
-        }
+        let what = format!("BUF_REGISTER of {row}, no IOMMU");
+        limits.push(Limit::new(what, own(PLAIN, row, "register")?, most));
     }
     limits.push(Limit::new(
         "hugetlb, register and free, against 1/100 of VFIO's map and unmap, Intel IOMMU",

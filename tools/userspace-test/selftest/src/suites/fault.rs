@@ -87,8 +87,7 @@ impl State {
             now = Self::now(context)?;
             Ok(now == *self)
         });
-        check!(settled.is_ok(), "{now:?}, want {self:?}");
-        Ok(())
+        settled.context(|| format!("{now:?}, want {self:?}"))
     }
 }
 

@@ -163,10 +163,16 @@ pub(super) fn bind(context: &mut Context) -> Outcome {
                 check!(!card.is_bus_master()?, "the card may reach memory");
                 card.bind_only()?;
             }
-            match card.again()? {
-                Some(card) => check_works(&card),
-                None => fail!("bound, and no node"),
+            let Some(card) = card.again()? else {
+                fail!("bound, and no node");
+            };
+            check_works(&card)?;
+            if card.stats().is_err() {
+                // The one thing that a card does without: debugfs.
+                card.unbind()?;
+                check_works(&card.bind()?)?;
             }
+            Ok(())
         },
     }
     .sweep(context)?;

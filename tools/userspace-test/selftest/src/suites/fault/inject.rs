@@ -36,6 +36,24 @@ fn text() -> Outcome<(u64, u64)> {
     }
 }
 
+/// Where the code of DMA_API_DEBUG is. It keeps books of what drivers map, and
+/// ends when it cannot: its own allocations must not fail.
+fn debugger() -> Outcome<(u64, u64)> {
+    const BOUNDS: [&str; 2] = ["debug_dma_dump_mappings", "debug_dma_free_pages"];
+    let symbols = fs::read_to_string("/proc/kallsyms")?;
+    let address = |wanted: &str| {
+        symbols.lines().find_map(|line| {
+            let (address, rest) = line.split_once(' ')?;
+            let name = rest.split_once(' ')?.1;
+            (name == wanted).then(|| u64::from_str_radix(address, 16).ok())?
+        })
+    };
+    match BOUNDS.map(address) {
+        [Some(begin), Some(end)] if begin != 0 && begin < end => Ok((begin, end)),
+        found => fail!("{BOUNDS:?} are at {found:x?}"),
+    }
+}
+
 /// Writes one setting, if this kind has it.
 fn set(kind: &Path, key: &str, value: &str) -> Outcome {
     let path = kind.join(key);
@@ -63,7 +81,10 @@ impl Injector {
             );
         }
         let (begin, end) = text()?;
+        let (debugger, debugger_end) = debugger()?;
         for kind in &kinds {
+            set(kind, "reject-start", &format!("{debugger:#x}"))?;
+            set(kind, "reject-end", &format!("{debugger_end:#x}"))?;
             set(kind, "require-start", &format!("{begin:#x}"))?;
             set(kind, "require-end", &format!("{end:#x}"))?;
             // Its report has a trace, which is a failure.
@@ -95,6 +116,8 @@ impl Drop for Injector {
         for kind in &self.kinds {
             let _ = set(kind, "require-start", "0");
             let _ = set(kind, "require-end", &format!("{:#x}", u64::MAX));
+            let _ = set(kind, "reject-start", "0");
+            let _ = set(kind, "reject-end", "0");
         }
     }
 }

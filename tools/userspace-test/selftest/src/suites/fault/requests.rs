@@ -19,6 +19,8 @@ fn sweep(context: &mut Context, length: usize, place: usize) -> Outcome {
     let card = context.bytes(size(device.info()?.out_card_size));
     set_contents(&device, &card)?;
     let memory = Mapping::anonymous(2 * PAGE)?;
+    // What is copied, as all is that could not be pinned, goes through memory that is made once.
+    check_eq!(pread(&device, memory.address(), 1, 0), Ok(1));
     let address = memory.address() + place;
     let half = length / 8 * 4;
     let pieces = [

@@ -34,6 +34,7 @@ pub(crate) struct Load {
     maps: Vec<Mapping>,
     memory: Vec<Memory>,
     children: Vec<Child>,
+    /// How much of VmLck is its registered memory.
     locked: u64,
 }
 
@@ -78,7 +79,7 @@ impl Load {
             maps,
             memory,
             children,
-            locked: before,
+            locked: locked()? - before,
         })
     }
 
@@ -130,9 +131,9 @@ impl Load {
 
     /// Closes the file: nothing is locked any more.
     pub(crate) fn close(self) -> Outcome {
-        let (before, memory) = (self.locked, self.memory);
+        let (open, memory) = (locked()?, self.memory);
         drop((self.maps, self.device));
-        check_eq!(locked()?, before, "VmLck after close");
+        check_eq!(locked()? + self.locked, open, "VmLck after close");
         drop(memory);
         Ok(())
     }
