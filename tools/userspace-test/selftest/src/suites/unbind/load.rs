@@ -169,9 +169,10 @@ fn poller(path: &Path) -> Outcome<Child> {
     Ok(asleep)
 }
 
-/// Reads the card's memory, with its own pages where the card allows it; not a
-/// byte may change when the call has returned.
+/// Reads the card's memory, with its own pages where the card allows it: only
+/// into the memory of the request, and not a byte when the call has returned.
 fn reader(path: &Path) -> Outcome<Child> {
+    const PLACE: usize = 64;
     let begun = Gate::new()?;
     let asleep = spawn(|| {
         let device = Device::open(path)?;
@@ -179,16 +180,15 @@ fn reader(path: &Path) -> Outcome<Child> {
         begun.open()?;
         loop {
             memory.fill(0..2 * PAGE, 0x4e);
-            let result = pread(&device, memory.address() + 64, PAGE, 0);
+            let result = pread(&device, memory.address() + PLACE, PAGE, 0);
             let seen = memory.read(0, 2 * PAGE);
+            all_bytes(&seen[..PLACE], 0x4e, "before the request's memory")?;
+            all_bytes(&seen[PLACE + PAGE..], 0x4e, "behind the request's memory")?;
             match result {
                 Ok(PAGE) => continue,
-                // The card went in the middle: what had come is told.
-                Ok(done) => {
-                    all_bytes(&seen[64 + done..], 0x4e, "behind a short count")?;
-                }
-                Err(Errno::ENODEV) => all_bytes(&seen, 0x4e, "after ENODEV")?,
-                Err(error) => fail!("{error:?}"),
+                // The card went in the middle: what had come is told, or that nothing had.
+                Ok(done) => check!(done < PAGE, "{done} bytes"),
+                Err(error) => check_eq!(error, Errno::ENODEV),
             }
             std::thread::sleep(WATCH);
             check!(
