@@ -47,7 +47,10 @@ use crate::{
             Mappable, //
         }, //
     },
-    limits::Charge,
+    limits::{
+        Charge,
+        Registered, //
+    },
     pure::{
         split::Segment,
         users::{
@@ -95,10 +98,10 @@ impl Counter for Count {
 enum Store {
     /// Our own; they live as long as the buffer.
     Memory(Memory),
-    /// The program's, pinned as long as the buffer lives; then no longer counted as locked.
+    /// The program's, pinned as long as the buffer lives; then no longer counted.
     User {
         pinned: Pinned,
-        _locked: Option<Locked>,
+        _owed: Option<(Locked, Registered)>,
     },
     /// Coherent memory, the DMA API's, owned by the `Hold`; here is only where to find it.
     Coherent,

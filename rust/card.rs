@@ -30,6 +30,9 @@ use crate::{
 /// From how many bytes on it costs less to pin pages than to copy them. See measurements.rst.
 const DIRECT_MIN: u64 = 64 << 10;
 
+/// The longest that a card may take for a descriptor, in milliseconds.
+const MAX_TIMEOUT_MS: u32 = 60_000;
+
 /// Everything of a bound card but its node and its interrupt.
 ///
 /// Dropped after both; closed before that, see [`Card::close`].
@@ -59,7 +62,8 @@ impl<'bound> Card<'bound> {
             (dma::max_mapping(dev) as u64) < HUGE_PAGE || (!translated && dma::limited(dev));
         let timeout = match *module_parameters::timeout_ms.value_ref() {
             0 => 2000,
-            ms => u64::from(ms),
+            // A read() that was killed waits for the card for so long.
+            ms => u64::from(ms.min(MAX_TIMEOUT_MS)),
         };
         let kick = Arc::pin_init(Kick::new(), GFP_KERNEL)?;
         let engine = Engine::new(

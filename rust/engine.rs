@@ -158,7 +158,10 @@ impl<'bound> Engine<'bound> {
             match Self::attach_one(slot, port) {
                 Ok(index) => indices.push(index, GFP_KERNEL)?,
                 Err(error) => {
-                    self.detach(&indices);
+                    for (channel, index) in indices.iter().enumerate() {
+                        // Nothing is queued yet.
+                        drop(self.detach(channel, *index));
+                    }
                     return Err(error);
                 }
             }
@@ -183,21 +186,21 @@ impl<'bound> Engine<'bound> {
         }
     }
 
-    /// Takes a closed file's lanes away. What it has queued is dropped; what the card works on ends
-    /// with the piece that it works on, and tells nobody. May sleep.
-    pub(crate) fn detach(&self, indices: &[usize]) {
-        for (slot, index) in self.slots.iter().zip(indices) {
-            let mut channel = slot.channel.lock();
-            let lane = channel.lanes.take(*index);
-            if let Some(running) = &mut channel.running {
-                if running.lane == Some(*index) {
-                    running.lane = None;
-                    running.last = true;
-                }
+    /// Takes a closed file's lane of a channel away. What the card works on ends with the piece that it
+    /// works on, and tells nobody.
+    ///
+    /// Returns what was queued. To drop it gives memory of programs back, which may wait for a lock of
+    /// theirs: not with the guard held.
+    pub(crate) fn detach(&self, channel: usize, index: usize) -> Option<Lane> {
+        let mut channel = self.slots.get(channel)?.channel.lock();
+        let lane = channel.lanes.take(index);
+        if let Some(running) = &mut channel.running {
+            if running.lane == Some(index) {
+                running.lane = None;
+                running.last = true;
             }
-            drop(channel);
-            drop(lane);
         }
+        lane
     }
 
     /// Queues a transfer, and starts it if the channel is idle.

@@ -221,8 +221,11 @@ impl Operations for OpenFile {
 
     fn release(this: Pin<&Self>, dev: &Device<Self>) {
         // At unbind the engine lets go of all lanes by itself.
+        for (channel, index) in this.lanes.iter().enumerate() {
+            let queued = dev.with(|bound| Ok(bound.card.engine.detach(channel, *index)));
+            drop(queued);
+        }
         let _ = dev.with(|bound| {
-            bound.card.engine.detach(&this.lanes);
             bound.card.stats.files.sub(1);
             Ok(())
         });

@@ -70,6 +70,8 @@ pub(crate) fn limits() -> Limits {
 pub(crate) struct Account {
     uid: u32,
     bytes: Atomic<u64>,
+    /// Pages that are registered, by whichever processes.
+    registered: Atomic<usize>,
 }
 
 impl Account {
@@ -78,6 +80,7 @@ impl Account {
         Self {
             uid,
             bytes: Atomic::new(0),
+            registered: Atomic::new(0),
         }
     }
 
@@ -90,6 +93,45 @@ impl Account {
             user: user.map_or(0, |(_, bytes)| *bytes),
             total: accounts.total,
         }
+    }
+}
+
+/// Pages that an open file has registered; given back on drop.
+///
+/// A process's own limit says nothing any more when it has ended, and a file may have more from the next.
+pub(crate) struct Registered {
+    account: Arc<Account>,
+    pages: usize,
+}
+
+impl Registered {
+    /// Counts `pages` more, up to `limit` in all, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if the limit would be passed.
+    pub(crate) fn new(account: &Arc<Account>, pages: usize, limit: Option<usize>) -> Result<Self> {
+        let mut now = account.registered.load(Relaxed);
+        loop {
+            let sum = now.checked_add(pages).ok_or(ENOMEM)?;
+            if limit.is_some_and(|limit| sum > limit) {
+                return Err(ENOMEM);
+            }
+            match account.registered.cmpxchg(now, sum, Relaxed) {
+                Ok(_) => break,
+                Err(other) => now = other,
+            }
+        }
+        Ok(Self {
+            account: account.clone(),
+            pages,
+        })
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.account.registered.fetch_sub(self.pages, Relaxed);
     }
 }
 

@@ -23,14 +23,15 @@ use crate::{
         locked::Locked,
         pin::Pinned, //
     },
+    limits::Registered,
     uapi, //
 };
 
 /// Memory that was pinned and is not a buffer yet.
 pub(crate) struct User {
     pub(crate) pinned: Pinned,
-    /// What it counts as locked; a request of read() or write() counts nothing.
-    pub(crate) locked: Option<Locked>,
+    /// What it counts for its process and its open file; a request of read() or write() counts nothing.
+    pub(crate) owed: Option<(Locked, Registered)>,
     /// It may be read-only: the card must not write to it.
     pub(crate) source_only: bool,
 }
@@ -61,7 +62,7 @@ pub(crate) fn register(
         DataDirection::Bidirectional
     };
     let (hold, segments) = reach.map(&waiting.pinned, direction)?;
-    let User { pinned, locked, .. } = user.take().ok_or(EINVAL)?;
+    let User { pinned, owed, .. } = user.take().ok_or(EINVAL)?;
     registry.add(
         place,
         New {
@@ -74,7 +75,7 @@ pub(crate) fn register(
             segments,
             store: Store::User {
                 pinned,
-                _locked: locked,
+                _owed: owed,
             },
             window: None,
             charge: None,

@@ -45,10 +45,10 @@ impl Engine<'_> {
         };
         let bounce = bounce.ok_or(EIO)?;
         let length = rest.min(max).min(bounce.size() as u64);
-        if work.direction == Direction::ToCard {
-            // CAST: At most `MAX_BOUNCE`.
-            dma::copy_out(memory, offset, length as usize, bounce)?;
-        }
+        // From the card as well: if that moves less than it says, what is copied back is what was
+        // there, and not what the last user of the bounce buffer had in it.
+        // CAST: At most `MAX_BOUNCE`.
+        dma::copy_out(memory, offset, length as usize, bounce)?;
         Ok(Piece {
             bus: bounce.dma_address(),
             length,

@@ -17,6 +17,7 @@ use kernel::{
         MmWithUser, //
     },
     new_work,
+    page::PAGE_SHIFT,
     prelude::*,
     sync::aref::ARef,
     task::Task,
@@ -123,18 +124,27 @@ impl Debt {
     }
 }
 
+/// Returns the caller's RLIMIT_MEMLOCK in pages; `None` if it has CAP_IPC_LOCK.
+pub(crate) fn limit() -> Option<usize> {
+    // SAFETY: Asks about the caller.
+    let unlimited = unsafe { bindings::capable(bindings::CAP_IPC_LOCK as c_int) };
+    // CAST: Both are words.
+    // SAFETY: As above.
+    (!unlimited).then(|| unsafe { shim::userdma_memlock_limit() } as usize >> PAGE_SHIFT)
+}
+
 /// Locked pages of a process; given back to the same address space on drop, if that is still there.
 ///
 /// Whoever drops it holds no lock.
 pub(crate) struct Locked(Option<Pin<KBox<Debt>>>);
 
 impl Locked {
-    /// Counts `pages` against the caller's RLIMIT_MEMLOCK, unless it has CAP_IPC_LOCK. May sleep.
+    /// Counts `pages` against the caller's RLIMIT_MEMLOCK, unless it has none, see [`limit`]. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`] if the limit would be passed; [`EINTR`] when a fatal signal comes.
-    pub(crate) fn charge(pages: usize) -> Result<Self> {
+    pub(crate) fn charge(pages: usize, limit: Option<usize>) -> Result<Self> {
         let task = current!();
         let mm: &Mm = task.mm().ok_or(EFAULT)?;
         let debt = KBox::pin_init(
@@ -145,8 +155,6 @@ impl Locked {
             }),
             GFP_KERNEL,
         )?;
-        // SAFETY: Asks about the caller.
-        let unlimited = unsafe { bindings::capable(bindings::CAP_IPC_LOCK as c_int) };
         // SAFETY: The caller's own address space.
         to_result(unsafe { shim::userdma_mmap_write_lock_killable(mm.as_raw()) })?;
         // SAFETY: It is locked, and the task is the caller.
@@ -156,7 +164,7 @@ impl Locked {
                 pages as c_ulong,
                 true,
                 Task::current_raw(),
-                unlimited,
+                limit.is_none(),
             )
         });
         // SAFETY: Locked above.

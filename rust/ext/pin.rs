@@ -27,9 +27,14 @@ use super::{
     shim, //
 };
 
-pub(crate) use self::request::{
-    dest_alignment,
-    source_alignment, //
+pub(crate) use self::{
+    long::Memfd,
+    request::{
+        dest_alignment,
+        source_alignment,
+        take_back_dest,
+        take_back_source, //
+    }, //
 };
 
 /// How many pages or folios are pinned at once: as many as a page holds pointers to.
@@ -70,8 +75,10 @@ impl Pinned {
         })
     }
 
-    /// Takes over one pin of the hugetlbfs folio that `page` is in: from byte `inside` of the page to
-    /// the folio's end, or `most` bytes. Returns how many.
+    /// Takes over one pin of the folio that `page` is in: from byte `inside` of the page to the folio's
+    /// end, or `most` bytes. Returns how many.
+    ///
+    /// One is enough for all of the folio: while any of it is pinned it is not freed, moved or split.
     fn push_folio(
         &mut self,
         page: *mut bindings::page,

@@ -98,13 +98,15 @@ impl Scatter {
     /// Makes room for `length` bytes in all, of which the rest is scattered as what is there. Only saves time:
     /// room is made whenever it is needed.
     pub(super) fn expect(&mut self, length: u64) {
+        // A program may say that there is more than there is.
+        const MOST: u64 = 1 << 16;
         let rest = length.saturating_sub(self.length);
         let parts = (self.parts.len() as u64).checked_mul(rest);
         if let Some(more) = parts.and_then(|parts| parts.checked_div(self.length)) {
-            // CAST: Fewer than the machine has pages.
+            // CAST: At most `MOST`.
             let _ = self
                 .parts
-                .reserve(more as usize, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+                .reserve(more.min(MOST) as usize, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
         }
     }
 

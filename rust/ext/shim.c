@@ -46,11 +46,12 @@ int userdma_page_nid(struct page *page);
 bool userdma_page_hugetlb(struct page *page);
 size_t userdma_folio_at(struct page *page, size_t *size);
 bool userdma_is_memfd(struct file *file);
-bool userdma_memfd_write_sealed(struct file *file);
+int userdma_memfd_write_allowed(struct file *file);
 loff_t userdma_file_size(struct file *file);
 bool userdma_iter_user_backed(const struct iov_iter *iter);
 void userdma_mmap_write_lock(struct mm_struct *mm);
 int userdma_mmap_write_lock_killable(struct mm_struct *mm);
+unsigned long userdma_memlock_limit(void);
 void userdma_mmap_write_unlock(struct mm_struct *mm);
 void userdma_set_seg_boundary(struct device *dev, unsigned long mask);
 
@@ -197,18 +198,30 @@ bool userdma_is_memfd(struct file *file)
 	return shmem_file(file) || is_file_hugepages(file);
 }
 
-bool userdma_memfd_write_sealed(struct file *file)
+/*
+ * Whether pages of a memfd may be written to: 0, -EPERM or -EINTR.
+ *
+ * Asked again after pinning, this is final: F_ADD_SEALS has the inode's lock
+ * from before it looks for pins until the seal is there, so it has either seen
+ * ours or we see the seal.
+ */
+int userdma_memfd_write_allowed(struct file *file)
 {
 	struct inode *inode = file_inode(file);
 	unsigned int seals = 0;
 
+	if (down_read_killable(&inode->i_rwsem))
+		return -EINTR;
 	if (shmem_file(file))
 		seals = SHMEM_I(inode)->seals;
 #ifdef CONFIG_HUGETLBFS
 	else if (is_file_hugepages(file))
 		seals = HUGETLBFS_I(inode)->seals;
 #endif
-	return seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+	up_read(&inode->i_rwsem);
+	if (IS_APPEND(inode) || seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+		return -EPERM;
+	return 0;
 }
 
 loff_t userdma_file_size(struct file *file)
@@ -224,6 +237,11 @@ bool userdma_iter_user_backed(const struct iov_iter *iter)
 void userdma_mmap_write_lock(struct mm_struct *mm)
 {
 	mmap_write_lock(mm);
+}
+
+unsigned long userdma_memlock_limit(void)
+{
+	return rlimit(RLIMIT_MEMLOCK);
 }
 
 int userdma_mmap_write_lock_killable(struct mm_struct *mm)

@@ -60,11 +60,12 @@ unsafe extern "C" {
     pub(super) fn userdma_page_hugetlb(page: *mut bindings::page) -> bool;
     pub(super) fn userdma_folio_at(page: *mut bindings::page, size: *mut usize) -> usize;
     pub(super) fn userdma_is_memfd(file: *mut bindings::file) -> bool;
-    pub(super) fn userdma_memfd_write_sealed(file: *mut bindings::file) -> bool;
+    pub(super) fn userdma_memfd_write_allowed(file: *mut bindings::file) -> c_int;
     pub(super) fn userdma_file_size(file: *mut bindings::file) -> bindings::loff_t;
     pub(super) fn userdma_iter_user_backed(iter: *const bindings::iov_iter) -> bool;
     pub(super) fn userdma_mmap_write_lock(mm: *mut bindings::mm_struct);
     pub(super) fn userdma_mmap_write_lock_killable(mm: *mut bindings::mm_struct) -> c_int;
+    pub(super) fn userdma_memlock_limit() -> c_ulong;
     pub(super) fn userdma_mmap_write_unlock(mm: *mut bindings::mm_struct);
     pub(super) fn userdma_set_seg_boundary(dev: *mut bindings::device, mask: c_ulong);
 }

@@ -34,11 +34,20 @@ use crate::{
         chardev::Device,
         dma,
         errno::eaddrnotavail,
-        locked::Locked,
-        pin::Pinned,
+        locked::{
+            self,
+            Locked, //
+        },
+        pin::{
+            Memfd,
+            Pinned, //
+        },
         system, //
     },
-    limits::Charge,
+    limits::{
+        Charge,
+        Registered, //
+    },
     pure::{
         range,
         split, //
@@ -135,21 +144,28 @@ impl OpenFile {
         let (address, length) = (request.address, request.length);
         require(address & (self.alignment - 1) == 0)?;
         let pages = Pinned::pages(address, length)?;
-        if has(uapi::USERDMA_REGISTER_NO_BOUNCE) {
-            dev.with(refuse_bounce)?;
-        }
         // Before anything is pinned: a bad pointer leaves nothing behind.
         argument.check_writable(&request)?;
 
         // Without the guard: this is what takes long, and touches the program's memory.
-        let locked = Locked::charge(pages)?;
-        let pinned = match memfd {
-            true => Pinned::memfd(request.fd, address, length, !source_only)?,
-            false => Pinned::user(address, length, !source_only)?,
+        let write = !source_only;
+        let memfd = match memfd {
+            true => Some(Memfd::new(request.fd, address, length, write)?),
+            false => None,
+        };
+        if has(uapi::USERDMA_REGISTER_NO_BOUNCE) {
+            dev.with(refuse_bounce)?;
+        }
+        let limit = locked::limit();
+        let registered = Registered::new(&self.account, pages, limit)?;
+        let locked = Locked::charge(pages, limit)?;
+        let pinned = match &memfd {
+            Some(memfd) => Pinned::memfd(memfd)?,
+            None => Pinned::user(address, length, write)?,
         };
         let mut user = Some(User {
             pinned,
-            locked: Some(locked),
+            owed: Some((locked, registered)),
             source_only,
         });
         let buffer = dev.with(|bound| {

@@ -63,7 +63,7 @@ trait Iter {
     fn alignment(&mut self) -> u64;
 
     /// Moves up to `most` bytes between the program's own pages and the card. `None`, and nothing has
-    /// changed, if they cannot be pinned.
+    /// changed, if they cannot be pinned or not be reached.
     fn pinned(&mut self, call: &Call<'_>, offset: u64, most: u64) -> Option<(u64, Result)>;
 
     /// Moves up to `most` bytes, at most [`CHUNK`], through the driver's buffer.
@@ -81,7 +81,12 @@ impl Iter for IovIterDest<'_> {
 
     fn pinned(&mut self, call: &Call<'_>, offset: u64, most: u64) -> Option<(u64, Result)> {
         let pinned = Pinned::dest(self, usize::try_from(most).ok()?).ok()?;
-        Some(call.move_pinned(Direction::FromCard, offset, pinned))
+        let length = pinned.len();
+        let moved = call.move_pinned(Direction::FromCard, offset, pinned);
+        if moved.is_none() {
+            pin::take_back_dest(self, length);
+        }
+        moved
     }
 
     fn copied(&mut self, call: &Call<'_>, offset: u64, most: u64) -> (u64, Result) {
@@ -109,7 +114,12 @@ impl Iter for IovIterSource<'_> {
 
     fn pinned(&mut self, call: &Call<'_>, offset: u64, most: u64) -> Option<(u64, Result)> {
         let pinned = Pinned::source(self, usize::try_from(most).ok()?).ok()?;
-        Some(call.move_pinned(Direction::ToCard, offset, pinned))
+        let length = pinned.len();
+        let moved = call.move_pinned(Direction::ToCard, offset, pinned);
+        if moved.is_none() {
+            pin::take_back_source(self, length);
+        }
+        moved
     }
 
     fn copied(&mut self, call: &Call<'_>, offset: u64, most: u64) -> (u64, Result) {

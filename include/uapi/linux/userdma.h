@@ -294,7 +294,8 @@ struct userdma_buf_info {
  *
  * Returns at once. Memory that is still mapped or in flight stays until its
  * last user is gone; nobody else sees it before. Registered memory that is not
- * in flight is unpinned, and no longer accounted, when this returns.
+ * in flight is unpinned when this returns, and no longer accounted if it is the
+ * process that registered it which frees it, else soon.
  */
 struct userdma_buf_free {
 	__u32 size;
@@ -335,13 +336,16 @@ enum {
  *
  * EOVERFLOW: @address + @length wraps. EFAULT: not all of it is mapped, or not
  * writable (without USERDMA_REGISTER_SOURCE), or it is memory that must not be
- * pinned for long: a shared mapping of a file on disk, a mapping of registers
- * or of coherent memory. ENOMEM: RLIMIT_MEMLOCK, or no memory for the tables.
- * EINTR: a signal came; nothing is pinned. EADDRNOTAVAIL: the card cannot reach
- * it. ENOSPC: as for BUF_ALLOC. With USERDMA_REGISTER_MEMFD: EBADF: no such fd, or
- * not open for reading and (without USERDMA_REGISTER_SOURCE) writing; EINVAL:
- * not a memfd, or no shared memory; ERANGE: beyond its size; EPERM: sealed
- * against writing, and not USERDMA_REGISTER_SOURCE.
+ * pinned for long: a shared mapping of a file on disk (without
+ * USERDMA_REGISTER_SOURCE), a mapping of registers or of coherent memory; or a
+ * page could not be brought in. ENOMEM: RLIMIT_MEMLOCK, for the process and for
+ * all that the open file has, or no memory for the tables. EINTR: a signal
+ * came; nothing is pinned. While a page is read from a disk only a fatal one
+ * counts. EADDRNOTAVAIL: the card cannot reach it. ENOSPC: as for BUF_ALLOC.
+ * With USERDMA_REGISTER_MEMFD: EBADF: no such fd, or not open for reading and
+ * (without USERDMA_REGISTER_SOURCE) writing; EINVAL: not a memfd, or no shared
+ * memory; ERANGE: beyond its size; EPERM: sealed against writing or for
+ * appending only, and not USERDMA_REGISTER_SOURCE.
  */
 struct userdma_buf_register {
 	__u32 size;

@@ -5,6 +5,7 @@
 use kernel::{
     bindings,
     current,
+    error::to_result,
     fs::{
         File,
         LocalFile, //
@@ -94,6 +95,59 @@ fn expected(length: u64) -> usize {
     (length / HUGE + 1).min(64) as usize
 }
 
+/// A part of a memfd.
+pub(crate) struct Memfd {
+    file: ARef<File>,
+    offset: u64,
+    length: u64,
+    write: bool,
+}
+
+impl Memfd {
+    /// Looks at `length` bytes at `offset` of a memfd, which must be writable with `write`.
+    ///
+    /// # Errors
+    ///
+    /// [`EBADF`], [`EINVAL`], [`ERANGE`] and [`EPERM`] as the header says of BUF_REGISTER; [`EOVERFLOW`], [`EINTR`].
+    pub(crate) fn new(fd: i32, offset: u64, length: u64, write: bool) -> Result<Self> {
+        let file: ARef<LocalFile> =
+            LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?).map_err(|_| EBADF)?;
+        // SAFETY: No `fdget_pos` is active: this is an ioctl, of another file.
+        let file: ARef<File> = unsafe { LocalFile::assume_no_fdget_pos(file) };
+        let (readable, writable) = system::access(&file);
+        if !readable || (write && !writable) {
+            return Err(EBADF);
+        }
+        let end = offset.checked_add(length).ok_or(EOVERFLOW)?;
+        // SAFETY: The file is open.
+        if !unsafe { shim::userdma_is_memfd(file.as_ptr()) } {
+            return Err(EINVAL);
+        }
+        // SAFETY: As above.
+        let size = unsafe { shim::userdma_file_size(file.as_ptr()) };
+        if i64::try_from(end).map_or(true, |end| end > size) {
+            return Err(ERANGE);
+        }
+        let this = Self {
+            file,
+            offset,
+            length,
+            write,
+        };
+        this.check_writable()?;
+        Ok(this)
+    }
+
+    /// Says EPERM if it is to be written to and must not be.
+    fn check_writable(&self) -> Result {
+        match self.write {
+            // SAFETY: The file is a memfd.
+            true => to_result(unsafe { shim::userdma_memfd_write_allowed(self.file.as_ptr()) }),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Pinned {
     /// Pins `length` bytes at `address` of the caller's memory, for as long as it takes.
     ///
@@ -144,31 +198,19 @@ impl Pinned {
         Ok(this)
     }
 
-    /// Pins `length` bytes at `offset` of a memfd, mapped or not.
+    /// Pins a part of a memfd, mapped or not.
     ///
     /// # Errors
     ///
-    /// [`EBADF`], [`EINVAL`], [`ERANGE`] and [`EPERM`] as the header says of BUF_REGISTER; else as
-    /// [`Pinned::user`].
-    pub(crate) fn memfd(fd: i32, offset: u64, length: u64, write: bool) -> Result<Self> {
-        let file: ARef<LocalFile> =
-            LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?).map_err(|_| EBADF)?;
-        // SAFETY: No `fdget_pos` is active: this is an ioctl, of another file.
-        let file: ARef<File> = unsafe { LocalFile::assume_no_fdget_pos(file) };
-        let (readable, writable) = system::access(&file);
-        if !readable || (write && !writable) {
-            return Err(EBADF);
-        }
+    /// As [`Memfd::new`], since the file may have changed, and [`Pinned::user`].
+    pub(crate) fn memfd(memfd: &Memfd) -> Result<Self> {
+        let Memfd {
+            ref file,
+            offset,
+            length,
+            write,
+        } = *memfd;
         let end = offset.checked_add(length).ok_or(EOVERFLOW)?;
-        // SAFETY: The file is open.
-        if !unsafe { shim::userdma_is_memfd(file.as_ptr()) } {
-            return Err(EINVAL);
-        }
-        // SAFETY: As above.
-        let size = unsafe { shim::userdma_file_size(file.as_ptr()) };
-        if i64::try_from(end).map_or(true, |end| end > size) {
-            return Err(ERANGE);
-        }
         let mut this = Self::new(expected(length), write)?;
         // Enough for a step of huge pages.
         let mut folios = array::<bindings::folio>(expected(length.min(STEP)))?;
@@ -203,11 +245,8 @@ impl Pinned {
                 folios = array(BATCH)?;
             }
         }
-        // Now that it is pinned, a seal against writing cannot be added any more.
-        // SAFETY: The file is a memfd.
-        if write && unsafe { shim::userdma_memfd_write_sealed(file.as_ptr()) } {
-            return Err(EPERM);
-        }
+        // Now that it is pinned, no seal against writing can be added any more.
+        memfd.check_writable()?;
         Ok(this)
     }
 }

@@ -84,6 +84,20 @@ impl Pinned {
     }
 }
 
+/// Takes `iter` back over the last `length` bytes that [`Pinned::dest`] advanced it over.
+pub(crate) fn take_back_dest(iter: &mut IovIterDest<'_>, length: u64) {
+    // CAST: It was a length in memory.
+    // SAFETY: The iterator is valid, and behind so many bytes.
+    unsafe { bindings::iov_iter_revert(iter.as_raw(), length as usize) };
+}
+
+/// As [`take_back_dest`], for [`Pinned::source`].
+pub(crate) fn take_back_source(iter: &mut IovIterSource<'_>, length: u64) {
+    // CAST: It was a length in memory.
+    // SAFETY: The iterator is valid, and behind so many bytes.
+    unsafe { bindings::iov_iter_revert(iter.as_raw(), length as usize) };
+}
+
 /// Returns the bits of all addresses and lengths in `iter`.
 pub(crate) fn dest_alignment(iter: &mut IovIterDest<'_>) -> u64 {
     // SAFETY: The iterator is valid.

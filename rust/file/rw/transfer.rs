@@ -88,27 +88,25 @@ impl Call<'_> {
         }
     }
 
-    /// Moves `pinned`. Returns how many bytes it has moved, and how that ended.
+    /// Moves `pinned`. Returns how many bytes it has moved, and how that ended; `None` if the card cannot
+    /// be made to reach it, for want of memory for instance.
     pub(super) fn move_pinned(
         &self,
         direction: Direction,
         card_offset: u64,
         pinned: Pinned,
-    ) -> (u64, Result) {
+    ) -> Option<(u64, Result)> {
         let length = pinned.len();
         let mut user = Some(User {
             pinned,
-            locked: None,
+            owed: None,
             source_only: direction == Direction::ToCard,
         });
         let buffer = self.dev.with(|bound| {
             let card = bound.card;
             register(&card.buffers, card.reach(), &mut user)
         });
-        match buffer {
-            Ok(buffer) => self.transfer(Owner::Program, direction, buffer, card_offset, length),
-            Err(error) => (0, Err(error)),
-        }
+        Some(self.transfer(Owner::Program, direction, buffer.ok()?, card_offset, length))
     }
 
     fn transfer(
@@ -121,7 +119,7 @@ impl Call<'_> {
     ) -> (u64, Result) {
         let port = &self.file.port;
         // The engine lets go before it tells: so the program's pages are unpinned here, before the call
-        // returns, and not by the service thread.
+        // returns, and not by the service thread, unless the card had to be cut off.
         let _buffer = buffer.clone();
         let lane = match self.submit(direction, buffer, card_offset, length) {
             Ok(lane) => lane,

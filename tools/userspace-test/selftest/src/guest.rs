@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::device::Device;
@@ -21,6 +22,8 @@ const DEBUGFS: &str = "/sys/kernel/debug/userdma";
 const MODULE: &str = "/sys/module/userdma";
 /// In the command register of a PCI device.
 const BUS_MASTER: u8 = 1 << 2;
+/// Where the register with that bit is.
+const COMMAND: u64 = 4;
 
 /// Counters by name.
 pub(crate) type Counters = BTreeMap<String, String>;
@@ -94,6 +97,20 @@ impl Card {
     pub(crate) fn is_bus_master(&self) -> io::Result<bool> {
         let config = fs::read(self.sysfs().join("config"))?;
         Ok(config.get(4).is_some_and(|byte| byte & BUS_MASTER != 0))
+    }
+
+    /// Lets it reach memory or cuts it off, behind the driver's back.
+    pub(crate) fn set_bus_master(&self, on: bool) -> io::Result<()> {
+        let path = self.sysfs().join("config");
+        let config = fs::OpenOptions::new().read(true).write(true).open(path)?;
+        let mut byte = [0];
+        config.read_exact_at(&mut byte, COMMAND)?;
+        let byte = if on {
+            byte[0] | BUS_MASTER
+        } else {
+            byte[0] & !BUS_MASTER
+        };
+        config.write_all_at(&[byte], COMMAND)
     }
 
     /// Whether a transfer may begin at the last byte of a page. Not behind QEMU's

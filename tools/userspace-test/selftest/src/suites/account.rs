@@ -40,6 +40,11 @@ pub(super) const TESTS: &[Test] = &[
         limit::privilege,
     ),
     Test::new(
+        "account.heirs",
+        "what processes that have ended leave with a file is limited, too",
+        limit::heirs,
+    ),
+    Test::new(
         "account.mlock",
         "the limit is for locked and registered memory together",
         limit::mlock,

@@ -131,6 +131,11 @@ pub(super) const TESTS: &[Test] = &[
         memfd::sealed,
     ),
     Test::new(
+        "register.append_only",
+        "a file for appending only: not written to",
+        memfd::append_only,
+    ),
+    Test::new(
         "register.memfd_cut",
         "a memfd that is cut off or punched afterwards",
         memfd::cut,

@@ -54,6 +54,11 @@ pub(super) const TESTS: &[Test] = &[
         faults::stale_handle,
     ),
     Test::new(
+        "submit.nothing_moved",
+        "the card moves nothing: memory is as it was, not as somebody else's",
+        faults::nothing_moved,
+    ),
+    Test::new(
         "submit.too_short",
         "a time limit that no transfer keeps; the card works on",
         faults::too_short,

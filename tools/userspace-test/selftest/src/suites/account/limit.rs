@@ -4,13 +4,13 @@
 use nix::sys::resource::{setrlimit, Resource};
 use rustix::thread::{capabilities, set_capabilities, CapabilitySet};
 
-use crate::account::{locked, Account};
+use crate::account::{locked, pins, Account};
 use crate::child::spawn;
 use crate::device::Device;
 use crate::kinds::memfd;
 use crate::memory::{Mapping, PAGE};
 use crate::outcome::Outcome;
-use crate::poll::LONG;
+use crate::poll::{until, LONG};
 use crate::raw::{self, wide, Sys};
 use crate::registry::Context;
 
@@ -111,6 +111,44 @@ pub(super) fn privilege(context: &mut Context) -> Outcome {
         before.check()
     })?
     .join(LONG)
+}
+
+pub(super) fn heirs(context: &mut Context) -> Outcome {
+    let pinned = pins()?;
+    limited(context, |device| {
+        // Each takes three quarters of the limit, and ends.
+        let heir = |first: bool| {
+            spawn(|| {
+                let memory = Mapping::anonymous(LIMIT)?;
+                let length = LIMIT / 4 * 3;
+                let before = Account::now()?;
+                if first {
+                    device.register(memory.address(), length, 0)?;
+                    return before
+                        .with_locked(wide(length))
+                        .with_pins(wide(length))
+                        .check();
+                }
+                check_err!(device.register(memory.address(), length, 0), ENOMEM);
+                before.check()?;
+                // The rest of it, to the page.
+                let rest = LIMIT - length;
+                check_err!(device.register(memory.address(), rest + 1, 0), ENOMEM);
+                let all = device.register(memory.address(), rest, 0)?;
+                device.free(all.handle)?;
+                before.check()
+            })?
+            .join(LONG)
+        };
+        heir(true)?;
+        heir(false)?;
+        // Another file has its own.
+        let other = Device::open(&crate::guest::cards()?[0].path)?;
+        let memory = Mapping::anonymous(LIMIT)?;
+        let all = other.register(memory.address(), LIMIT, 0)?;
+        Ok(other.free(all.handle)?)
+    })?;
+    until("all pages unpinned", || Ok(pins()? == pinned))
 }
 
 pub(super) fn mlock(context: &mut Context) -> Outcome {

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Memory that is named by a memfd and an offset in it.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+
 use nix::errno::Errno;
-use rustix::fs::{fallocate, fcntl_add_seals, ftruncate, FallocateFlags, SealFlags};
+use rustix::fs::{
+    fallocate, fcntl_add_seals, ftruncate, ioctl_getflags, ioctl_setflags, FallocateFlags, IFlags,
+    SealFlags,
+};
 use userdma::sys;
 
 use super::set_card;
@@ -119,6 +126,31 @@ pub(super) fn sealed(context: &mut Context) -> Outcome {
         device.free(registered.handle)?;
     }
     before.settle()
+}
+
+/// What is in it may not change, whoever writes.
+pub(super) fn append_only(context: &mut Context) -> Outcome {
+    let device = context.open()?;
+    let path = "/dev/shm/userdma-append";
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)?;
+    (&file).write_all(&[7; PAGE])?;
+    let flags = ioctl_getflags(&file)?;
+    ioctl_setflags(&file, flags | IFlags::APPEND)?;
+    let fd = OwnedFd::from(file);
+    let result = device.register_memfd(&fd, 0, PAGE, 0).map(drop);
+    let source = sys::USERDMA_REGISTER_SOURCE;
+    let read = device.register_memfd(&fd, 0, PAGE, source);
+    ioctl_setflags(&fd, flags)?;
+    std::fs::remove_file(path)?;
+    check_eq!(result, Err(Errno::EPERM));
+    let registered = read?;
+    device.run_well(&[to_card(registered.handle, 0, 64, 0)])?;
+    all_bytes(&contents(&device)?[..64], 7, "what was appended")?;
+    Ok(device.free(registered.handle)?)
 }
 
 /// The pages leave the file, and the card keeps to the pages: what is in the

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use crate::child::{spawn, Exit, Gate};
-use crate::device::{from_card, tagged, to_card, Device, COHERENT};
+use crate::device::{from_card, tagged, to_card, Device, COHERENT, HUGE};
 use crate::memory::{Mapping, PAGE};
 use crate::outcome::{all_bytes, same_bytes, Outcome};
 use crate::poll::{after, while_card_is_busy, LONG};
@@ -262,4 +262,32 @@ pub(super) fn closed(context: &mut Context) -> Outcome {
         "{time:?} until the next file had its turn"
     );
     next.check_idle()
+}
+
+/// CVE-2022-0854: what the driver copies back is the memory's own, where the
+/// card has moved less than it says.
+pub(super) fn nothing_moved(context: &mut Context) -> Outcome {
+    let (device, other) = (context.open()?, context.open()?);
+    let card = context.card().clone();
+    let secret = other.alloc(HUGE, PAGE)?;
+    other.map(&secret)?.fill(0..PAGE, 0x77);
+    let own = device.alloc(HUGE, PAGE)?;
+    let map = device.map(&own)?;
+    let memory = Mapping::anonymous(2 * PAGE)?;
+    let all = device.register(memory.address(), 2 * PAGE, 0)?;
+    map.fill(0..PAGE, 0x11);
+    memory.fill(0..2 * PAGE, 0x11);
+    other.run_well(&[to_card(secret.handle, 0, 512, 0)])?;
+    card.set_bus_master(false)?;
+    // Whether the card says that it failed is its own business.
+    let records = device.run(&[
+        from_card(own.handle, 100, 512, 0),
+        from_card(all.handle, PAGE - 200, 512, 0),
+    ]);
+    card.set_bus_master(true)?;
+    records?;
+    all_bytes(&map.read(0, PAGE), 0x11, "a buffer")?;
+    all_bytes(&memory.read(0, 2 * PAGE), 0x11, "registered memory")?;
+    device.run_well(&[from_card(all.handle, PAGE - 200, 512, 0)])?;
+    all_bytes(&memory.read(PAGE - 200, 512), 0x77, "and now it moves")
 }
