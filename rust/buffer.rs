@@ -38,8 +38,7 @@ use crate::{
     ext::{
         dma::Frames,
         folio::Memory,
-        locked::Locked,
-        pin::Pinned,
+        lent::Lent,
         scatter::Scatter,
         vm::{
             Backing,
@@ -98,10 +97,10 @@ impl Counter for Count {
 enum Store {
     /// Our own; they live as long as the buffer.
     Memory(Memory),
-    /// The program's, pinned as long as the buffer lives; then no longer counted.
+    /// The program's, lent as long as the buffer lives; then no longer counted.
     User {
-        pinned: Pinned,
-        _owed: Option<(Locked, Registered)>,
+        lent: Lent,
+        _registered: Option<Registered>,
     },
     /// Coherent memory, the DMA API's, owned by the `Hold`; here is only where to find it.
     Coherent,
@@ -150,7 +149,7 @@ impl Buffer {
     pub(crate) fn memory(&self) -> Option<&Scatter> {
         match &self.store {
             Store::Memory(memory) => Some(memory),
-            Store::User { pinned, .. } => Some(pinned),
+            Store::User { lent, .. } => Some(lent),
             Store::Coherent => None,
         }
     }

@@ -9,6 +9,7 @@ pub(crate) mod chardev;
 pub(crate) mod dma;
 pub(crate) mod errno;
 pub(crate) mod folio;
+pub(crate) mod lent;
 pub(crate) mod locked;
 pub(crate) mod pci;
 pub(crate) mod pin;

@@ -45,7 +45,7 @@ struct Module {
     driver: kernel::driver::Registration<pci::Adapter<driver::Driver>>,
     // Behind the driver: cards have their files in it, buffers give back what they have locked.
     _debugfs: stats::Root,
-    _locked: ext::locked::Queue,
+    _lent: ext::lent::Queue,
 }
 
 impl kernel::InPlaceModule for Module {
@@ -56,7 +56,7 @@ impl kernel::InPlaceModule for Module {
             // SAFETY: As above.
             _debugfs: unsafe { stats::Root::new() },
             // SAFETY: As above.
-            _locked: unsafe { ext::locked::Queue::new()? },
+            _lent: unsafe { ext::lent::Queue::new()? },
             driver <- kernel::driver::Registration::new(
                 <Self as kernel::ModuleMetadata>::NAME,
                 module,

@@ -19,19 +19,16 @@ use super::{
     Store, //
 };
 use crate::{
-    ext::{
-        locked::Locked,
-        pin::Pinned, //
-    },
+    ext::lent::Lent,
     limits::Registered,
     uapi, //
 };
 
 /// Memory that was pinned and is not a buffer yet.
 pub(crate) struct User {
-    pub(crate) pinned: Pinned,
-    /// What it counts for its process and its open file; a request of read() or write() counts nothing.
-    pub(crate) owed: Option<(Locked, Registered)>,
+    pub(crate) lent: Lent,
+    /// What it counts for its open file; a request of read() or write() counts nothing.
+    pub(crate) registered: Option<Registered>,
     /// It may be read-only: the card must not write to it.
     pub(crate) source_only: bool,
 }
@@ -61,21 +58,23 @@ pub(crate) fn register(
     } else {
         DataDirection::Bidirectional
     };
-    let (hold, segments) = reach.map(&waiting.pinned, direction)?;
-    let User { pinned, owed, .. } = user.take().ok_or(EINVAL)?;
+    let (hold, segments) = reach.map(&waiting.lent, direction)?;
+    let User {
+        lent, registered, ..
+    } = user.take().ok_or(EINVAL)?;
     registry.add(
         place,
         New {
             hold,
             kind: uapi::USERDMA_BUF_USER,
             state,
-            length: pinned.len(),
-            page_size: pinned.page_size(),
-            node: pinned.node(),
+            length: lent.len(),
+            page_size: lent.page_size(),
+            node: lent.node(),
             segments,
             store: Store::User {
-                pinned,
-                _owed: owed,
+                lent,
+                _registered: registered,
             },
             window: None,
             charge: None,

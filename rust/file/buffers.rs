@@ -34,6 +34,7 @@ use crate::{
         chardev::Device,
         dma,
         errno::eaddrnotavail,
+        lent::Lent,
         locked::{
             self,
             Locked, //
@@ -164,8 +165,8 @@ impl OpenFile {
             None => Pinned::user(address, length, write)?,
         };
         let mut user = Some(User {
-            pinned,
-            owed: Some((locked, registered)),
+            lent: Lent::new(pinned, Some(locked))?,
+            registered: Some(registered),
             source_only,
         });
         let buffer = dev.with(|bound| {

@@ -294,8 +294,8 @@ struct userdma_buf_info {
  *
  * Returns at once. Memory that is still mapped or in flight stays until its
  * last user is gone; nobody else sees it before. Registered memory that is not
- * in flight is unpinned when this returns, and no longer accounted if it is the
- * process that registered it which frees it, else soon.
+ * in flight is unpinned, and no longer accounted, when this returns to the
+ * process that registered it; if another one frees it, soon.
  */
 struct userdma_buf_free {
 	__u32 size;

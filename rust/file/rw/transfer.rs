@@ -21,6 +21,7 @@ use crate::{
     },
     ext::{
         chardev::Device,
+        lent::Lent,
         pin::Pinned,
         scatter::Scatter, //
     },
@@ -98,8 +99,8 @@ impl Call<'_> {
     ) -> Option<(u64, Result)> {
         let length = pinned.len();
         let mut user = Some(User {
-            pinned,
-            owed: None,
+            lent: Lent::new(pinned, None).ok()?,
+            registered: None,
             source_only: direction == Direction::ToCard,
         });
         let buffer = self.dev.with(|bound| {
@@ -119,7 +120,7 @@ impl Call<'_> {
     ) -> (u64, Result) {
         let port = &self.file.port;
         // The engine lets go before it tells: so the program's pages are unpinned here, before the call
-        // returns, and not by the service thread, unless the card had to be cut off.
+        // returns, unless the card had to be cut off.
         let _buffer = buffer.clone();
         let lane = match self.submit(direction, buffer, card_offset, length) {
             Ok(lane) => lane,
