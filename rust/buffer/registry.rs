@@ -6,6 +6,7 @@ use core::convert::Infallible;
 
 use kernel::{
     dma::Coherent,
+    new_condvar,
     new_mutex,
     prelude::*,
     rbtree::{
@@ -18,6 +19,7 @@ use kernel::{
             Atomic, //
         },
         Arc,
+        CondVar,
         Mutex,
         UniqueArc, //
     }, //
@@ -63,6 +65,8 @@ struct Entry {
 struct Entries {
     tree: RBTree<u64, Entry>,
     last_id: u64,
+    /// How many are being taken away from the card right now.
+    leaving: usize,
     closed: bool,
 }
 
@@ -76,6 +80,9 @@ struct Entries {
 pub(crate) struct Registry {
     #[pin]
     entries: Mutex<Entries>,
+    /// Somebody has left.
+    #[pin]
+    left: CondVar,
     pub(super) kick: Arc<Kick>,
     stats: Arc<stats::Card>,
 }
@@ -129,8 +136,10 @@ impl Registry {
                 entries <- new_mutex!(Entries {
                     tree: RBTree::new(),
                     last_id: 0,
+                    leaving: 0,
                     closed: false,
                 }),
+                left <- new_condvar!(),
                 kick,
                 stats,
             }),
@@ -198,8 +207,16 @@ impl Registry {
             core::mem::forget(entry);
             return;
         }
-        // Under the lock, because unbind waits for it: the card is still bound.
+        // Without the lock: a large one takes long, and others come here with locks of their own. Unbind
+        // waits, so the card is still bound.
+        entries.leaving += 1;
+        drop(entries);
         drop(entry.hold);
+        let mut entries = self.entries.lock();
+        entries.leaving -= 1;
+        if entries.closed && entries.leaving == 0 {
+            self.left.notify_all();
+        }
         drop(entries);
         // Whoever left before us in an interrupt has dropped its `Arc` when this returns.
         self.kick.pass();
@@ -238,6 +255,9 @@ impl Registry {
     pub(crate) fn close(&self) {
         let mut entries = self.entries.lock();
         entries.closed = true;
+        while entries.leaving > 0 {
+            self.left.wait(&mut entries);
+        }
         let mut tree = core::mem::replace(&mut entries.tree, RBTree::new());
         // Whoever removes a buffer by itself has ended, or finds it gone. Memory of programs is given
         // back below, which may wait for a lock of theirs.
