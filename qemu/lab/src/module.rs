@@ -63,14 +63,21 @@ pub(crate) fn build(places: &Places, steps: &Steps, kernel: &Kernel) -> Result<M
         Flavour::Stock => "module userdma.ko",
         Flavour::Debug => "module userdma.ko, debug kernel",
     };
-    if product.is_ready() {
+    let cached = |module| {
         steps.cached(what);
-        let log = fs::read_to_string(record)?;
-        return Ok(Module { log, ..module });
+        let log = fs::read_to_string(&record)?;
+        Ok(Module { log, ..module })
+    };
+    if product.is_ready() {
+        return cached(module);
     }
     let _lock = Lock::take(places, "module", || {
         steps.say("another run builds a module; waiting for it");
     })?;
+    // Another run may have made it, and uses it by now.
+    if product.is_ready() {
+        return cached(module);
+    }
     let step = steps.begin(what, Duration::from_secs(15));
     let name = format!("module{}", kernel.flavour.suffix());
     let log = Log::create(places, &name)?;
@@ -84,7 +91,7 @@ pub(crate) fn build(places: &Places, steps: &Steps, kernel: &Kernel) -> Result<M
     product.begin()?;
     fs::copy(objects.join("userdma.ko"), &module.file).context("taking userdma.ko")?;
     let text = log.text();
-    fs::write(record, &text)?;
+    fs::write(&record, &text)?;
     product.finish()?;
     step.done();
     Ok(Module {

@@ -54,11 +54,18 @@ fn tools(places: &Places, steps: &Steps) -> Result<PathBuf> {
         &key,
     );
     let what = "library, command, samples";
-    if product.is_ready() {
+    let cached = |product: &Product| {
         steps.cached(what);
-        return Ok(product.path);
+        Ok(product.path.clone())
+    };
+    if product.is_ready() {
+        return cached(&product);
     }
     let _lock = lock(places, steps)?;
+    // Another run may have made it, and uses it by now.
+    if product.is_ready() {
+        return cached(&product);
+    }
     let step = steps.begin(what, Duration::from_secs(60));
     let log = Log::create(places, "user-space")?;
     let target = places.place.join("user-static");
@@ -87,10 +94,14 @@ fn init(places: &Places, steps: &Steps) -> Result<PathBuf> {
         &key,
     );
     let what = "the guest's init";
+    let lock = match product.is_ready() {
+        true => None,
+        false => Some(lock(places, steps)?),
+    };
+    // Another run may have made it meanwhile.
     if product.is_ready() {
         steps.cached(what);
     } else {
-        let _lock = lock(places, steps)?;
         let step = steps.begin(what, Duration::from_secs(15));
         let log = Log::create(places, "init")?;
         let target = places.place.join("init-static");
@@ -106,6 +117,7 @@ fn init(places: &Places, steps: &Steps) -> Result<PathBuf> {
         product.finish()?;
         step.done();
     }
+    drop(lock);
     Ok(product.path.join("userdma-init"))
 }
 

@@ -145,6 +145,7 @@ pub(super) fn bind(context: &mut Context) -> Outcome {
             Errno::ENOSPC,
             Errno::EFAULT,
             Errno::EINVAL,
+            Errno::EBUSY,
         ],
         stride: stride(context),
         prepare: &mut || {
