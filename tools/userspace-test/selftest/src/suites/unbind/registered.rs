@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Registered memory, and everything else with it, when the card goes.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use super::load::{Load, POOL_PAGES};
-use super::{check_works, cycles, unbind, LIMIT};
+use super::{check_quick, check_works, cycles, unbind, LONGEST};
 use crate::account::{pins, Account};
 use crate::child::{spawn, Gate};
 use crate::device::{from_card, to_card, Device};
@@ -45,6 +46,7 @@ pub(crate) fn all_cards(
                 }
                 check_works(&card)?;
             }
+            println!("longest: {} ms", LONGEST.load(Ordering::Relaxed));
             match late {
                 Some(load) => load.close(),
                 None => Ok(()),
@@ -128,9 +130,8 @@ pub(super) fn registering(context: &mut Context) -> Outcome {
         std::thread::sleep(Duration::from_millis(20));
         let begin = Instant::now();
         card.unbind()?;
-        let time = begin.elapsed();
-        println!("unbind took {time:?}");
-        check!(time < LIMIT / 2, "unbind took {time:?}");
+        println!("unbind took {:?}", begin.elapsed());
+        check_quick(begin, 0)?;
         child.join(crate::poll::LONG)?;
         until("all pages unpinned", || Ok(pins()? == before))?;
         card = card.bind()?;
