@@ -98,10 +98,7 @@ enum Store {
     /// Our own; they live as long as the buffer.
     Memory(Memory),
     /// The program's, lent as long as the buffer lives; then no longer counted.
-    User {
-        lent: Lent,
-        _registered: Option<Registered>,
-    },
+    User { lent: Lent<Option<Registered>> },
     /// Coherent memory, the DMA API's, owned by the `Hold`; here is only where to find it.
     Coherent,
 }
@@ -149,7 +146,7 @@ impl Buffer {
     pub(crate) fn memory(&self) -> Option<&Scatter> {
         match &self.store {
             Store::Memory(memory) => Some(memory),
-            Store::User { lent, .. } => Some(lent),
+            Store::User { lent } => Some(lent),
             Store::Coherent => None,
         }
     }

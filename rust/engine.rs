@@ -251,7 +251,7 @@ impl<'bound> Engine<'bound> {
             }
         }
         drop(channel);
-        // Frees its buffer, perhaps, which may sleep, when this returns.
+        // Drops the transfer, when this returns. Not its buffer: the caller has another reference.
         wanted && queued.is_none()
     }
 

@@ -94,7 +94,7 @@ module! {
         },
         timeout_ms: u32 {
             default: 0,
-            description: "longest a card may take for one descriptor in ms (0: 2000)",
+            description: "longest a card may take for one descriptor in ms, at most 60000 (0: 2000)",
         },
     },
 }

@@ -26,9 +26,8 @@ use crate::{
 
 /// Memory that was pinned and is not a buffer yet.
 pub(crate) struct User {
-    pub(crate) lent: Lent,
-    /// What it counts for its open file; a request of read() or write() counts nothing.
-    pub(crate) registered: Option<Registered>,
+    /// With what it counts for its open file; a request of read() or write() counts nothing.
+    pub(crate) lent: Lent<Option<Registered>>,
     /// It may be read-only: the card must not write to it.
     pub(crate) source_only: bool,
 }
@@ -59,9 +58,7 @@ pub(crate) fn register(
         DataDirection::Bidirectional
     };
     let (hold, segments) = reach.map(&waiting.lent, direction)?;
-    let User {
-        lent, registered, ..
-    } = user.take().ok_or(EINVAL)?;
+    let User { lent, .. } = user.take().ok_or(EINVAL)?;
     registry.add(
         place,
         New {
@@ -72,10 +69,7 @@ pub(crate) fn register(
             page_size: lent.page_size(),
             node: lent.node(),
             segments,
-            store: Store::User {
-                lent,
-                _registered: registered,
-            },
+            store: Store::User { lent },
             window: None,
             charge: None,
         },

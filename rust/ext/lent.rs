@@ -55,12 +55,13 @@ impl Queue {
     pub(crate) unsafe fn new() -> Result<Self> {
         // SAFETY: As promised by the caller.
         unsafe { QUEUE.init() };
-        // Unbound: one that sleeps, for the lock of its process, keeps no other waiting.
+        // Unbound: one that sleeps, for the lock of its process, keeps no other waiting, but for a
+        // thousand. What is given back may be what memory is waited for.
         // SAFETY: The format takes no arguments.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(
                 c"userdma".as_char_ptr(),
-                bindings::wq_flags_WQ_UNBOUND,
+                bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM,
                 0,
             )
         };
@@ -79,21 +80,22 @@ impl Drop for Queue {
     }
 }
 
-/// What goes back, in the order in which it does, and to whom.
+/// What goes back, in the order in which it does, and to whom; `T` with it.
 #[pin_data]
-struct Loan {
+struct Loan<T> {
     pinned: Pinned,
     _locked: Option<Locked>,
+    _with: T,
     mm: ARef<Mm>,
     #[pin]
     work: Work<Self>,
 }
 
 impl_has_work! {
-    impl HasWork<Self> for Loan { self.work }
+    impl{T} HasWork<Self> for Loan<T> { self.work }
 }
 
-impl WorkItem for Loan {
+impl<T: Send + 'static> WorkItem for Loan<T> {
     type Pointer = Pin<KBox<Self>>;
 
     fn run(this: Pin<KBox<Self>>) {
@@ -101,24 +103,25 @@ impl WorkItem for Loan {
     }
 }
 
-/// Pinned memory of a program, and what of it counts as locked; given back on drop.
+/// Pinned memory of a program, what of it counts as locked, and a `T` that goes last; given back on drop.
 ///
 /// Whoever drops it holds no lock. Only the program itself is kept waiting.
-pub(crate) struct Lent(ManuallyDrop<Pin<KBox<Loan>>>);
+pub(crate) struct Lent<T: Send + 'static>(ManuallyDrop<Pin<KBox<Loan<T>>>>);
 
-impl Lent {
+impl<T: Send + 'static> Lent<T> {
     /// Takes over memory of the caller's program.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`]; it has been given back then.
-    pub(crate) fn new(pinned: Pinned, locked: Option<Locked>) -> Result<Self> {
+    pub(crate) fn new(pinned: Pinned, locked: Option<Locked>, with: T) -> Result<Self> {
         let task = current!();
         let mm: &Mm = task.mm().ok_or(EFAULT)?;
         let loan = KBox::pin_init(
             pin_init!(Loan {
                 pinned,
                 _locked: locked,
+                _with: with,
                 mm: ARef::from(mm),
                 work <- new_work!("userdma::Loan::work"),
             }),
@@ -128,7 +131,7 @@ impl Lent {
     }
 }
 
-impl Deref for Lent {
+impl<T: Send + 'static> Deref for Lent<T> {
     type Target = Pinned;
 
     fn deref(&self) -> &Pinned {
@@ -136,7 +139,7 @@ impl Deref for Lent {
     }
 }
 
-impl Drop for Lent {
+impl<T: Send + 'static> Drop for Lent<T> {
     fn drop(&mut self) {
         // SAFETY: Taken once, here.
         let loan = unsafe { ManuallyDrop::take(&mut self.0) };

@@ -144,16 +144,16 @@ impl OpenFile {
         require(memfd || request.fd == 0)?;
         let (address, length) = (request.address, request.length);
         require(address & (self.alignment - 1) == 0)?;
-        let pages = Pinned::pages(address, length)?;
-        // Before anything is pinned: a bad pointer leaves nothing behind.
-        argument.check_writable(&request)?;
-
-        // Without the guard: this is what takes long, and touches the program's memory.
         let write = !source_only;
         let memfd = match memfd {
             true => Some(Memfd::new(request.fd, address, length, write)?),
             false => None,
         };
+        let pages = Pinned::pages(address, length)?;
+        // Before anything is pinned: a bad pointer leaves nothing behind.
+        argument.check_writable(&request)?;
+
+        // Without the guard: this is what takes long, and touches the program's memory.
         if has(uapi::USERDMA_REGISTER_NO_BOUNCE) {
             dev.with(refuse_bounce)?;
         }
@@ -165,8 +165,7 @@ impl OpenFile {
             None => Pinned::user(address, length, write)?,
         };
         let mut user = Some(User {
-            lent: Lent::new(pinned, Some(locked))?,
-            registered: Some(registered),
+            lent: Lent::new(pinned, Some(locked), Some(registered))?,
             source_only,
         });
         let buffer = dev.with(|bound| {

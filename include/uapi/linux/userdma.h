@@ -98,7 +98,8 @@ enum {
 	USERDMA_CAP_IOMMU = 1 << 5,
 	/*
 	 * the card reaches only part of the memory and no IOMMU helps: data in
-	 * huge buffers passes through a bounce buffer of the driver
+	 * huge buffers and registered memory passes through a bounce buffer of
+	 * the driver
 	 */
 	USERDMA_CAP_BOUNCE = 1 << 6,
 	/* a transfer that has begun can be stopped */

@@ -12,7 +12,11 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
-    sync::aref::ARef, //
+    sync::aref::ARef,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 
 use super::{
@@ -44,6 +48,23 @@ fn refused(error: Error) -> Error {
     }
 }
 
+/// Calls `attempt` again for a short while when there is no memory.
+///
+/// So says the memory manager also when a page lies where none may be pinned for long and cannot be moved from
+/// there, because somebody holds it for a moment: another thread that pins the same page, for instance.
+fn patiently(mut attempt: impl FnMut() -> c_long) -> c_long {
+    // 79 ms in all.
+    for pause in [1, 2, 4, 8, 16, 16, 16, 16] {
+        let result = attempt();
+        // CAST: An error fits.
+        if result as i32 != ENOMEM.to_errno() || current!().signal_pending() {
+            return result;
+        }
+        fsleep(Delta::from_millis(pause));
+    }
+    attempt()
+}
+
 /// Pins up to `want` pages at `address`, the start of a page, into `pages`; at least one.
 ///
 /// May sleep, and holds no lock while it waits for a page.
@@ -69,14 +90,14 @@ fn pin_some(
     } else {
         // Something must be brought in first. Only this call can be interrupted meanwhile.
         // SAFETY: As above.
-        let slow = unsafe {
+        let slow = patiently(|| unsafe {
             bindings::pin_user_pages_unlocked(
                 address,
                 want as c_ulong,
                 pages.as_mut_ptr(),
                 flags | bindings::FOLL_INTERRUPTIBLE,
             )
-        };
+        });
         match slow {
             0 => return Err(EFAULT),
             error if error < 0 => return Err(refused(Error::from_errno(error as i32))),
@@ -220,7 +241,7 @@ impl Pinned {
             let last = end.min(at.saturating_add(STEP)) - 1;
             let mut inside = 0;
             // SAFETY: The file is a memfd and there is room for so many pointers.
-            let count = unsafe {
+            let count = patiently(|| unsafe {
                 bindings::memfd_pin_folios(
                     file.as_ptr(),
                     at as bindings::loff_t,
@@ -230,7 +251,7 @@ impl Pinned {
                     folios.capacity().min(BATCH) as c_uint,
                     &mut inside,
                 )
-            };
+            });
             match count {
                 0 => return Err(EFAULT),
                 // It may have been cut off meanwhile.

@@ -99,8 +99,7 @@ impl Call<'_> {
     ) -> Option<(u64, Result)> {
         let length = pinned.len();
         let mut user = Some(User {
-            lent: Lent::new(pinned, None).ok()?,
-            registered: None,
+            lent: Lent::new(pinned, None, None).ok()?,
             source_only: direction == Direction::ToCard,
         });
         let buffer = self.dev.with(|bound| {

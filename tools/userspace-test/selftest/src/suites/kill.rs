@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use rand::Rng as _;
 
+use super::unbind::check_works;
 use crate::account::pins;
 use crate::child::{Child, Exit, Gate};
 use crate::device::Device;
@@ -97,7 +98,7 @@ fn transfers(context: &mut Context) -> Outcome {
     }
     println!("{killed} processes killed");
     for card in &context.cards {
-        Device::open(&card.path)?.check_idle()?;
+        check_works(card)?;
     }
     Ok(())
 }

@@ -182,6 +182,11 @@ pub(super) const TESTS: &[Test] = &[
         race::threads,
     ),
     Test::new(
+        "register.at_once",
+        "threads that pin the same new pages at the same moment",
+        race::at_once,
+    ),
+    Test::new(
         "register.sync",
         "BUF_SYNC touches the bytes that it names and no others",
         sync::sync,

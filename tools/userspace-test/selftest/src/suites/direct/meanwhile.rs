@@ -22,30 +22,43 @@ use crate::signals::catch;
 /// does not do at all.
 const WATCH: Duration = Duration::from_millis(150);
 
-/// Runs `call` in a thread, and `then` when that is asleep in `number`.
+/// Runs `call` in a thread, and `then` when that is asleep in `number`. A call
+/// that ends before it was seen asleep, on a slow machine, is made again.
 fn while_asleep<R: Send>(
     number: i64,
-    call: impl FnOnce() -> R + Send,
-    then: impl FnOnce(i32) -> Outcome,
+    call: impl Fn() -> R + Sync,
+    mut then: impl FnMut(i32) -> Outcome,
 ) -> Outcome<R> {
-    let thread = std::sync::atomic::AtomicI32::new(0);
+    const TRIES: u32 = 20;
     let order = std::sync::atomic::Ordering::SeqCst;
-    let begun = Gate::new()?;
-    std::thread::scope(|scope| -> Outcome<R> {
-        let caller = scope.spawn(|| {
-            thread.store(nix::unistd::gettid().as_raw(), order);
-            let _ = begun.open();
-            call()
-        });
-        begun.pass()?;
-        let (own, caller_id) = (nix::unistd::getpid().as_raw(), thread.load(order));
-        let outcome = sleeps_in(own, caller_id, &[number]).and_then(|_| then(caller_id));
-        let Ok(result) = caller.join() else {
-            fail!("the caller panicked");
-        };
-        outcome?;
-        Ok(result)
-    })
+    for _ in 0..TRIES {
+        let thread = std::sync::atomic::AtomicI32::new(0);
+        let begun = Gate::new()?;
+        let result = std::thread::scope(|scope| -> Outcome<Option<R>> {
+            let caller = scope.spawn(|| {
+                thread.store(nix::unistd::gettid().as_raw(), order);
+                let _ = begun.open();
+                call()
+            });
+            begun.pass()?;
+            let (own, caller_id) = (nix::unistd::getpid().as_raw(), thread.load(order));
+            let asleep = sleeps_in(own, caller_id, &[number]);
+            let missed = asleep.is_err() && caller.is_finished();
+            let outcome = asleep.and_then(|_| then(caller_id));
+            let Ok(result) = caller.join() else {
+                fail!("the caller panicked");
+            };
+            if missed {
+                return Ok(None);
+            }
+            outcome?;
+            Ok(Some(result))
+        })?;
+        if let Some(result) = result {
+            return Ok(result);
+        }
+    }
+    fail!("{TRIES} calls ended before they were seen asleep");
 }
 
 /// The parent's pages are the ones that the card writes to, and the child has

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::guest::debug_kernel;
 use crate::outcome::Outcome;
 
 const DEBUGFS: &str = "/sys/kernel/debug";
@@ -67,6 +68,7 @@ impl Injector {
     pub(super) fn new() -> Outcome<Self> {
         let path = "/proc/thread-self/fail-nth";
         let Ok(nth) = OpenOptions::new().read(true).write(true).open(path) else {
+            check!(!debug_kernel(), "{path} is not there");
             skip!("needs a kernel with fault injection (the debug kernel)");
         };
         let kinds: Vec<_> = KINDS
@@ -75,6 +77,7 @@ impl Injector {
             .filter(|kind| kind.join("require-start").exists())
             .collect();
         if kinds.len() < KINDS.len() {
+            check!(!debug_kernel(), "only {kinds:?} are there");
             skip!(
                 "needs {} under {DEBUGFS}, with stack filters",
                 KINDS.join(", ")

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
 
 use nix::errno::Errno;
 
@@ -12,7 +12,7 @@ use crate::account::Account;
 use crate::device::{from_card, to_card, Device};
 use crate::kinds::{All, Kind};
 use crate::memory::{Mapping, HUGE, PAGE};
-use crate::outcome::{all_bytes, same_bytes, Outcome};
+use crate::outcome::{all_bytes, same_bytes, Context as _, Outcome};
 use crate::poll::until;
 use crate::raw;
 use crate::registry::Context;
@@ -208,6 +208,38 @@ pub(super) fn threads(context: &mut Context) -> Outcome {
     let got = contents(&devices[0])?;
     for seed in 0..3 {
         all_bytes(&got[1000 * seed..1000 * seed + 100], 0x2f, "to the card")?;
+    }
+    before.settle()
+}
+
+/// Pages that must be moved before they are pinned for long (out of CMA, for
+/// instance) cannot be while another thread holds them for a moment: the driver
+/// tries again.
+pub(super) fn at_once(context: &mut Context) -> Outcome {
+    const THREADS: usize = 3;
+    let before = Account::now()?;
+    let devices = [context.open()?, context.open()?, context.open()?];
+    for round in 0..context.times(40) {
+        let memory = Mapping::anonymous(256 * PAGE)?;
+        memory.fill(0..memory.length(), 0x2f);
+        let start = Barrier::new(THREADS);
+        let (memory, start) = (&memory, &start);
+        std::thread::scope(|scope| -> Outcome {
+            let threads = devices.each_ref().map(|device| {
+                scope.spawn(move || -> Outcome {
+                    start.wait();
+                    let all = register(device, memory, 0, memory.length(), 0)?;
+                    Ok(device.free(all.handle)?)
+                })
+            });
+            for thread in threads {
+                match thread.join() {
+                    Ok(outcome) => outcome.context(|| format!("round {round}"))?,
+                    Err(_) => fail!("a thread panicked"),
+                }
+            }
+            Ok(())
+        })?;
     }
     before.settle()
 }

@@ -284,6 +284,7 @@ pub(super) fn nothing_moved(context: &mut Context) -> Outcome {
         from_card(own.handle, 100, 512, 0),
         from_card(all.handle, PAGE - 200, 512, 0),
     ]);
+    // Whatever came of it: the other tests need the card.
     card.set_bus_master(true)?;
     records?;
     all_bytes(&map.read(0, PAGE), 0x11, "a buffer")?;
