@@ -19,6 +19,9 @@ use crate::registry::Context;
 /// What a call with an argument, memory and tables may give.
 const ALLOWED: &[Errno] = &[Errno::ENOMEM, Errno::EFAULT];
 
+/// Room for a mapping far from all others.
+const ROOM: usize = 64 << 20;
+
 /// Calls, and frees what it gave.
 fn made(
     context: &mut Context,
@@ -162,26 +165,33 @@ pub(super) fn mmap(context: &mut Context) -> Outcome {
             after: &mut |_| Ok(()),
         }
         .sweep(context)?;
-        // By the kernel: the program itself would be ended by a signal.
+        // By the kernel: the program itself would be ended by a signal. Where nothing was ever
+        // mapped, so that there is no page table yet.
         let (_reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let map = RefCell::new(device.map(&buffer)?);
-        Case {
+        let room = RefCell::new((Mapping::anonymous(PAGE)?, 0));
+        let sites = Case {
             what: &format!("the first touch of {name} memory"),
             allowed: &[Errno::EFAULT],
             stride: 1,
             prepare: &mut || {
-                *map.borrow_mut() = device.map(&buffer)?;
+                let new = Mapping::anonymous_with(ROOM, libc::MAP_NORESERVE)?;
+                let place = (new.address() + ROOM / 2).next_multiple_of(HUGE_PAGE) - new.address();
+                new.cover_with(place..place + buffer.length, &device, buffer.cookie)?;
+                *room.borrow_mut() = (new, place);
                 Ok(())
             },
             call: &mut || {
-                let address = map.borrow().address();
+                let (map, place) = &*room.borrow();
+                let address = map.address() + place;
                 // SAFETY: the kernel only reads it.
                 unsafe { raw::transfer(libc::SYS_write, &writer, address, 1, 0) }
             },
             after: &mut |_| Ok(()),
         }
         .sweep(context)?;
-        drop(map);
+        // A huge page needs no table, or one that the kernel makes without us.
+        check!(sites > 0 || kind == HUGE, "{name}: no sites");
+        drop(room);
         device.free(buffer.handle)?;
     }
     Ok(())
