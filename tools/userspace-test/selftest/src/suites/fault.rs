@@ -131,6 +131,7 @@ impl<T> Case<'_, T> {
             before.settle(context).context(site)?;
             nth += self.stride;
         }
+        println!("did {} injected faults", (nth - first) / self.stride);
         println!(
             "{what}: {} sites, every {}th tried, {failed} gave an error",
             nth - 1,

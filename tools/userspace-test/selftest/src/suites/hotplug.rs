@@ -105,6 +105,10 @@ fn everything(context: &mut Context) -> Outcome {
     if let Some(load) = late {
         load.close()?;
     }
+    println!(
+        "did {} loaded cards pulled and plugged in",
+        context.times(5)
+    );
     check_eq!(Account::now()?.locked, before.locked);
     until("all pages unpinned", || Ok(pins()? == pinned))
 }

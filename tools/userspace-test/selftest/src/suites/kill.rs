@@ -96,7 +96,7 @@ fn transfers(context: &mut Context) -> Outcome {
         watch::while_it_comes(context, &pool, pages).context(what)?;
         wait_gone(&pool, pages, pinned).context(what)?;
     }
-    println!("{killed} processes killed");
+    println!("did {killed} processes killed");
     for card in &context.cards {
         check_works(card)?;
     }

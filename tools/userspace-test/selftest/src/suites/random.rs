@@ -208,7 +208,7 @@ fn transfers(context: &mut Context) -> Outcome {
         outcome
     })?;
     let sum: u32 = works.iter().map(|work| work.transfers).sum();
-    println!("{sum} transfers on {count} cards");
+    println!("did {sum} random transfers, on {count} cards");
     check!(sum >= context.times(50));
     drop(works);
     drop(pool);

@@ -43,9 +43,15 @@ fn rescan(card: &Card) -> Outcome<Card> {
 fn everything(context: &mut Context) -> Outcome {
     let others = u32::try_from(context.cards.len() - 1)?;
     // A fifth of the unbinds: 200 where those are 1,000.
-    all_cards(context, context.times(1), |card, load| {
-        remove(card, others)?;
-        load.check_gone()?;
-        rescan(card)
-    })
+    let rounds = context.times(1);
+    all_cards(
+        context,
+        rounds,
+        "loaded removals and rescans",
+        |card, load| {
+            remove(card, others)?;
+            load.check_gone()?;
+            rescan(card)
+        },
+    )
 }

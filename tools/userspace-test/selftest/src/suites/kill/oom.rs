@@ -99,5 +99,9 @@ pub(super) fn out_of_memory(context: &mut Context) -> Outcome {
         watch::while_it_comes(context, &pool, 1).context(what)?;
         wait_gone(&pool, 1, pinned).context(what)?;
     }
+    println!(
+        "did {} processes killed for want of memory",
+        context.times(3)
+    );
     Ok(())
 }

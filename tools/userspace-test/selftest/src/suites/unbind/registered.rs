@@ -23,6 +23,7 @@ use crate::registry::Context;
 pub(crate) fn all_cards(
     context: &Context,
     rounds: u32,
+    what: &str,
     away_and_back: impl Fn(&Card, &mut Load) -> Outcome<Card>,
 ) -> Outcome {
     let before = pins()?;
@@ -56,11 +57,12 @@ pub(crate) fn all_cards(
     for child in children {
         child.join(Duration::from_secs(100) * rounds)?;
     }
+    println!("did {} {what}", each * u32::try_from(count)?);
     until("all pages unpinned", || Ok(pins()? == before))
 }
 
 pub(super) fn registered(context: &mut Context) -> Outcome {
-    all_cards(context, cycles(context), |card, load| {
+    all_cards(context, cycles(context), "loaded unbinds", |card, load| {
         unbind(card)?;
         load.check_gone()?;
         card.bind()
