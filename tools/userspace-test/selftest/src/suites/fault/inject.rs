@@ -55,6 +55,26 @@ fn debugger() -> Outcome<(u64, u64)> {
     }
 }
 
+/// Lets objects of every slab cache fail but those of /proc: the kernel does not
+/// look whether it could make the files of an interrupt, and warns when it
+/// removes them.
+fn choose_caches() -> Outcome {
+    const CACHES: &str = "/sys/kernel/slab";
+    const SPARED: &str = "proc_dir_entry";
+    check!(Path::new(CACHES).join(SPARED).exists(), "no cache {SPARED}");
+    for cache in fs::read_dir(CACHES)? {
+        let cache = cache?;
+        let fails = if cache.file_name() == SPARED {
+            "0"
+        } else {
+            "1"
+        };
+        // A cache that others share cannot be chosen.
+        let _ = fs::write(cache.path().join("failslab"), fails);
+    }
+    Ok(())
+}
+
 /// Writes one setting, if this kind has it.
 fn set(kind: &Path, key: &str, value: &str) -> Outcome {
     let path = kind.join(key);
@@ -83,6 +103,7 @@ impl Injector {
                 KINDS.join(", ")
             );
         }
+        choose_caches()?;
         let (begin, end) = text()?;
         let (debugger, debugger_end) = debugger()?;
         for kind in &kinds {
@@ -94,7 +115,7 @@ impl Injector {
             set(kind, "verbose", "0")?;
             set(kind, "ignore-gfp-wait", "N")?;
             set(kind, "ignore-gfp-highmem", "N")?;
-            set(kind, "cache-filter", "N")?;
+            set(kind, "cache-filter", "Y")?;
             set(kind, "min-order", "0")?;
         }
         Ok(Self { nth, kinds })
@@ -121,6 +142,7 @@ impl Drop for Injector {
             let _ = set(kind, "require-end", &format!("{:#x}", u64::MAX));
             let _ = set(kind, "reject-start", "0");
             let _ = set(kind, "reject-end", "0");
+            let _ = set(kind, "cache-filter", "N");
         }
     }
 }
