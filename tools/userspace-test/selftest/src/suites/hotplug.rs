@@ -61,7 +61,8 @@ fn plug(lab: &mut Lab, name: &str, card: &Card) -> Outcome<Card> {
     let mut found = None;
     until_within(SLOW, "the card there", || {
         found = card.again()?;
-        Ok(found.is_some())
+        // sysfs has it a moment before /dev.
+        Ok(found.as_ref().is_some_and(|card| card.path.exists()))
     })?;
     match found {
         Some(card) => Ok(card),
