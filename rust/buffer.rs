@@ -87,10 +87,6 @@ impl Counter for Count {
     fn decrease(&self) -> usize {
         self.0.fetch_sub(1, Full)
     }
-
-    fn load(&self) -> usize {
-        self.0.load(Acquire)
-    }
 }
 
 /// Whose the pages are.
@@ -130,6 +126,8 @@ pub(crate) struct Buffer {
     users: Users<Count>,
     mappings: Atomic<u32>,
     revoked: Atomic<bool>,
+    /// Its last user left where it could not be freed: the service thread does it, and of no other.
+    orphan: Atomic<bool>,
     /// The card may still write to it and cannot be stopped: never to be freed.
     quarantined: Atomic<bool>,
     registry: Arc<Registry>,
@@ -251,6 +249,9 @@ impl BufferRef {
         // drops its own: so this one is not the last, whose drop would sleep.
         kick.collect_if(move || {
             let last = self.buffer.leave();
+            if last {
+                self.buffer.orphan.store(true, Release);
+            }
             drop(self);
             last
         });

@@ -174,6 +174,7 @@ impl Registry {
             users: Users::new(Count(Atomic::new(1))),
             mappings: Atomic::new(0),
             revoked: Atomic::new(false),
+            orphan: Atomic::new(false),
             quarantined: Atomic::new(false),
             registry: self.clone(),
             _charge: new.charge,
@@ -237,7 +238,7 @@ impl Registry {
                 let id = entries
                     .tree
                     .iter()
-                    .find(|(_, entry)| entry.buffer.users.none())
+                    .find(|(_, entry)| entry.buffer.orphan.load(Acquire))
                     .map(|(id, _)| *id);
                 id
             };

@@ -3,7 +3,7 @@
 //! How many users something has that several threads share: who may free it.
 //!
 //! The count says only who was last. What is freed is taken out of a table under the table's lock, by
-//! whoever finds it there first: the last user, or a collector that looks for things without users.
+//! whoever finds it there first: the last user, or a collector that the last user has left it to.
 
 /// A number that several threads change.
 pub(crate) trait Counter {
@@ -11,11 +11,8 @@ pub(crate) trait Counter {
     fn increase(&self);
 
     /// Subtracts 1, and returns what it was before. What came before it in this thread is seen by
-    /// whoever decreases or loads the number later.
+    /// whoever decreases the number later.
     fn decrease(&self) -> usize;
-
-    /// Returns the number, and lets this thread see what came before all that decreased it.
-    fn load(&self) -> usize;
 }
 
 /// The users of something.
@@ -39,10 +36,5 @@ impl<C: Counter> Users<C> {
     /// Called by a user, which is none any more. Returns whether it was the last.
     pub(crate) fn leave(&self) -> bool {
         self.0.decrease() == 1
-    }
-
-    /// Returns whether there is none any more.
-    pub(crate) fn none(&self) -> bool {
-        self.0.load() == 0
     }
 }

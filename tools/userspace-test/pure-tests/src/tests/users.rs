@@ -4,14 +4,14 @@
 //! model lets them see: loom goes through them all.
 //!
 //! A buffer has users and an entry in a table. The last user takes the entry out
-//! and frees the memory; one that may not sleep asks a service thread to do it,
-//! which frees whatever has no users. Unbind takes out all that is left. So:
+//! and frees the memory; one that may not sleep marks it and asks a service thread
+//! to do it, which frees whatever is marked. Unbind takes out all that is left. So:
 //! memory is freed once, after the last use of it, and is not forgotten; and a
 //! thread that may not sleep never drops the last reference to the buffer.
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::AtomicUsize;
-use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use loom::sync::atomic::{AtomicBool, AtomicUsize};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
@@ -28,10 +28,6 @@ impl Counter for Count {
     fn decrease(&self) -> usize {
         self.0.fetch_sub(1, AcqRel)
     }
-
-    fn load(&self) -> usize {
-        self.0.load(Acquire)
-    }
 }
 
 loom::thread_local! {
@@ -41,6 +37,7 @@ loom::thread_local! {
 
 struct Buffer {
     users: Users<Count>,
+    orphan: AtomicBool,
     /// Whether the memory was freed. loom fails if two threads get at it without
     /// an order between them.
     freed: UnsafeCell<bool>,
@@ -74,6 +71,7 @@ impl Card {
     fn add(this: &Arc<Self>) -> User {
         let buffer = Arc::new(Buffer {
             users: Users::new(Count(AtomicUsize::new(1))),
+            orphan: AtomicBool::new(false),
             freed: UnsafeCell::new(false),
             card: this.clone(),
         });
@@ -98,21 +96,23 @@ impl Card {
         drop(self.kick.lock());
     }
 
-    /// As the service thread, once.
-    fn serve(&self) {
+    /// As the service thread, once. Returns whether it found something to free.
+    fn serve(&self) -> bool {
+        let mut found = false;
         let collect = std::mem::take(&mut *self.kick.lock().expect("no thread has failed"));
-        if !collect {
-            return;
-        }
-        loop {
+        while collect {
             let table = self.table.lock().expect("no thread has failed");
-            let unused = table.as_ref().is_some_and(|buffer| buffer.users.none());
+            let orphan = table
+                .as_ref()
+                .is_some_and(|buffer| buffer.orphan.load(Acquire));
             drop(table);
-            if !unused {
-                return;
+            if !orphan {
+                break;
             }
+            found = true;
             self.remove();
         }
+        found
     }
 
     /// As `Registry::close`.
@@ -156,6 +156,9 @@ impl User {
         ATOMIC.with(|atomic| atomic.set(true));
         let mut collect = card.kick.lock().expect("no thread has failed");
         let last = buffer.users.leave();
+        if last {
+            buffer.orphan.store(true, Release);
+        }
         drop(buffer);
         *collect |= last;
         drop(collect);
@@ -232,20 +235,21 @@ fn a_user_brings_another() {
 
 #[test]
 fn who_may_not_sleep_leaves_it_to_the_service() {
-    model([use_and_put, use_and_put], Card::serve);
+    model([use_and_put, use_and_put], |card| _ = card.serve());
 }
 
 #[test]
 fn a_drop_and_the_service_do_not_free_twice() {
-    model([use_and_drop, use_and_put], Card::serve);
+    model([use_and_drop, use_and_put], |card| _ = card.serve());
 }
 
-/// The service looks at all buffers, also when it is asked because of another.
+/// The service looks at all buffers, also when it is asked because of another:
+/// what its last user is about to free it leaves to that.
 #[test]
-fn the_service_leaves_alone_what_has_users() {
+fn the_service_frees_only_what_it_was_left() {
     model([use_and_drop, use_and_drop], |card| {
         *card.kick.lock().expect("no thread has failed") = true;
-        card.serve();
+        assert!(!card.serve(), "it was not asked for this one");
     });
 }
 
