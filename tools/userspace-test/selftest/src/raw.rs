@@ -230,21 +230,25 @@ pub(crate) struct Alarm;
 
 /// Sends this process SIGALRM once after so many milliseconds.
 pub(crate) fn alarm_after(milliseconds: u16) -> Alarm {
-    set_timer(i64::from(milliseconds) * 1000);
+    set_timer(milliseconds, 0);
     Alarm
 }
 
-fn set_timer(microseconds: i64) {
-    let zero = libc::timeval {
+/// The same, and then again and again: on a slow machine the first may come
+/// before the call that it is meant for.
+pub(crate) fn alarms_after(milliseconds: u16, every: u16) -> Alarm {
+    set_timer(milliseconds, every);
+    Alarm
+}
+
+fn set_timer(milliseconds: u16, every: u16) {
+    let time = |milliseconds: u16| libc::timeval {
         tv_sec: 0,
-        tv_usec: 0,
+        tv_usec: i64::from(milliseconds) * 1000,
     };
     let timer = libc::itimerval {
-        it_interval: zero,
-        it_value: libc::timeval {
-            tv_usec: microseconds,
-            ..zero
-        },
+        it_interval: time(every),
+        it_value: time(milliseconds),
     };
     let none: *mut libc::itimerval = std::ptr::null_mut();
     // SAFETY: `timer` lives through the call.
@@ -260,6 +264,6 @@ fn set_timer(microseconds: i64) {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        set_timer(0);
+        set_timer(0, 0);
     }
 }

@@ -100,7 +100,10 @@ impl Card {
     fn serve(&self) -> bool {
         let mut found = false;
         let collect = std::mem::take(&mut *self.kick.lock().expect("no thread has failed"));
-        while collect {
+        if !collect {
+            return found;
+        }
+        loop {
             let table = self.table.lock().expect("no thread has failed");
             let orphan = table
                 .as_ref()

@@ -41,7 +41,7 @@ pub(super) fn signal(context: &mut Context) -> Outcome {
     for milliseconds in [1_u16, 5, 20, 60] {
         let memory = much()?;
         let begin = Instant::now();
-        let timer = raw::alarm_after(milliseconds);
+        let timer = raw::alarms_after(milliseconds, 100);
         let result = register(&device, &memory, 0, memory.length(), 0);
         let time = begin.elapsed();
         drop(timer);
