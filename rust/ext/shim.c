@@ -129,14 +129,21 @@ bool userdma_dev_is_coherent(struct device *dev)
 	return dev_is_dma_coherent(dev) && !cc_platform_has(CC_ATTR_MEM_ENCRYPT);
 }
 
+/*
+ * Asked first, because DMA_API_DEBUG finds a mapping by its bus address: where
+ * that is the address of the memory, two mappings of one page, which programs
+ * may ask for, look like none to it.
+ */
 void userdma_dma_sync_for_device(struct device *dev, dma_addr_t addr, size_t len, int dir)
 {
-	dma_sync_single_for_device(dev, addr, len, dir);
+	if (dma_need_sync(dev, addr))
+		dma_sync_single_for_device(dev, addr, len, dir);
 }
 
 void userdma_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t len, int dir)
 {
-	dma_sync_single_for_cpu(dev, addr, len, dir);
+	if (dma_need_sync(dev, addr))
+		dma_sync_single_for_cpu(dev, addr, len, dir);
 }
 
 int userdma_dev_to_node(struct device *dev)

@@ -13,10 +13,7 @@ mod segments;
 mod stack;
 mod sync;
 
-use userdma::sys;
-
 use crate::device::{Device, Registered};
-use crate::guest::debug_kernel;
 use crate::memory::Window;
 use crate::outcome::Outcome;
 use crate::raw::{size, Sys};
@@ -220,16 +217,6 @@ fn register(
 ) -> Sys<Registered> {
     assert!(begin + length <= memory.length());
     device.register(memory.address() + begin, length, flags)
-}
-
-/// For tests that map a page twice and move a part of it: DMA_API_DEBUG finds a
-/// mapping by its bus address, and takes two at one address for none.
-fn maps_twice(device: &Device) -> Outcome {
-    let apart = sys::USERDMA_CAP_IOMMU | sys::USERDMA_CAP_BOUNCE;
-    if debug_kernel() && device.info()?.out_capabilities & u64::from(apart) == 0 {
-        skip!("DMA_API_DEBUG takes a page that is mapped twice for one that is not mapped");
-    }
-    Ok(())
 }
 
 /// Random bytes, which the card's memory holds from now on.

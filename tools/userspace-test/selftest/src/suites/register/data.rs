@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 use userdma::sys;
 
-use super::{maps_twice, register, set_card};
+use super::{register, set_card};
 use crate::account::{whole_pages, Account};
 use crate::device::{from_card, to_card, Device};
 use crate::hugepool::Pool;
@@ -169,7 +169,6 @@ pub(super) fn edges(context: &mut Context) -> Outcome {
 /// Overlapping registrations: each is pinned and counted for itself.
 pub(super) fn overlap(context: &mut Context) -> Outcome {
     let device = context.open()?;
-    maps_twice(&device)?;
     let before = Account::now()?;
     let memory = Mapping::anonymous(4 * PAGE)?;
     memory.fill(0..4 * PAGE, 0x10);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! More than 4 GiB in one buffer: a few huge pages, mapped again and again.
 
-use super::{maps_twice, register, set_card};
+use super::{register, set_card};
 use crate::account::Account;
 use crate::device::{from_card, to_card};
 use crate::hugepool::Pool;
@@ -19,7 +19,6 @@ const LENGTH: usize = (4 << 30) + 3 * PERIOD;
 
 pub(super) fn large(context: &mut Context) -> Outcome {
     let device = context.open()?;
-    maps_twice(&device)?;
     let _pool = Pool::of(PAGES)?;
     let fd = memfd(true, PERIOD)?;
     let length = LENGTH.next_multiple_of(PERIOD);

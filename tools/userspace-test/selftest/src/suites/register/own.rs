@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Mappings of the driver's own buffers.
 
-use super::{maps_twice, register, set_card};
+use super::{register, set_card};
 use crate::account::Account;
 use crate::device::{from_card, to_card, Device, COHERENT, HUGE};
 use crate::memory::{HUGE as HUGE_PAGE, PAGE};
@@ -35,7 +35,6 @@ pub(super) fn coherent(context: &mut Context) -> Outcome {
 /// buffer and its mapping; then they go.
 pub(super) fn huge(context: &mut Context) -> Outcome {
     let device = context.open()?;
-    maps_twice(&device)?;
     let before = Account::now()?;
     let buffer = device.alloc(HUGE, 2 * HUGE_PAGE)?;
     let map = device.map(&buffer)?;
