@@ -34,9 +34,16 @@ use kernel::{
 };
 
 use crate::{
-    hw::Direction,
+    ext::eventfd::EventFd,
+    hw::{
+        Direction,
+        MAX_VECTORS, //
+    },
     pure::ring::Ring,
-    queue::Transfer,
+    queue::{
+        Entry,
+        Transfer, //
+    },
     service,
     stats,
     uapi, //
@@ -75,10 +82,33 @@ struct State {
     done: Queue,
     /// Places that are taken.
     used: usize,
+    /// Those of them that a ring of io_uring's tells of.
+    rings: usize,
     /// Records that calls of [`Port::wait`] hold, of all calls together.
     claimed: usize,
     direct: Direct,
+    /// Gets 1 for each record.
+    event: Option<EventFd>,
 }
+
+impl State {
+    fn take(&mut self, count: usize, teller: Teller) {
+        self.used += count;
+        if teller == Teller::Ring {
+            self.rings += count;
+        }
+    }
+
+    fn give_back(&mut self, count: usize, teller: Teller) {
+        self.used -= count;
+        if teller == Teller::Ring {
+            self.rings -= count;
+        }
+    }
+}
+
+/// What gets 1 for each interrupt of a vector.
+type Vectors = [Option<EventFd>; MAX_VECTORS];
 
 /// See the module's documentation.
 #[pin_data]
@@ -87,8 +117,18 @@ pub(crate) struct Port {
     state: SpinLockIrq<State>,
     #[pin]
     changed: PollCondVar,
+    #[pin]
+    vectors: SpinLockIrq<Vectors>,
     gone: Atomic<bool>,
     pub(crate) stats: stats::File,
+}
+
+/// Who tells that a transfer has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Teller {
+    Wait,
+    /// A ring of io_uring's.
+    Ring,
 }
 
 /// How long a call may sleep.
@@ -110,9 +150,12 @@ impl Port {
                     free,
                     done,
                     used: 0,
+                    rings: 0,
                     claimed: 0,
                     direct: Direct::Free,
+                    event: None,
                 }),
+                vectors <- new_spinlock_irq!([const { None }; MAX_VECTORS]),
                 changed <- new_poll_condvar!("userdma::Port::changed"),
                 gone: Atomic::new(false),
                 stats: stats::File::new(),
@@ -124,14 +167,14 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`], [`ETIMEDOUT`] or [`EINTR`], if the caller's patience ends before that.
+    /// [`EAGAIN`], [`ETIMEDOUT`] or [`ERESTARTSYS`], if the caller's patience ends before that.
     fn sleep(&self, state: &mut Guard<'_, State, SpinLockIrqBackend>, how: Patience) -> Result {
         if how.nonblock {
             return Err(EAGAIN);
         }
         if how.deadline == service::NEVER {
             return match self.changed.wait_interruptible(state) {
-                true => Err(EINTR),
+                true => Err(ERESTARTSYS),
                 false => Ok(()),
             };
         }
@@ -143,17 +186,22 @@ impl Port {
         // CAST: At most a minute; callers ask again.
         let jiffies = msecs_to_jiffies(ms as u32);
         match self.changed.wait_interruptible_timeout(state, jiffies) {
-            CondVarTimeoutResult::Signal { .. } => Err(EINTR),
+            CondVarTimeoutResult::Signal { .. } => Err(ERESTARTSYS),
             CondVarTimeoutResult::Woken { .. } | CondVarTimeoutResult::Timeout => Ok(()),
         }
     }
 
-    /// Reserves a place, and returns a transfer for it. May sleep.
+    /// Reserves places for entries, from the first on, as many as there are and at least one. May sleep.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the card is gone, [`ENOMEM`], and those of the caller's patience.
-    pub(crate) fn reserve(&self, how: Patience) -> Result<KBox<Transfer>> {
+    /// [`ENODEV`] if the card is gone, [`ENOMEM`], and those of the caller's patience. No entry has a place then.
+    pub(crate) fn reserve(
+        &self,
+        entries: &mut [Option<Entry>],
+        teller: Teller,
+        how: Patience,
+    ) -> Result {
         let mut state = self.state.lock();
         let mut woken = Ok(());
         loop {
@@ -167,26 +215,42 @@ impl Port {
             woken?;
             woken = self.sleep(&mut state, how);
         }
-        state.used += 1;
-        if let Some(transfer) = state.free.pop_front() {
-            return Ok(transfer);
+        let count = entries.len().min(DEPTH - state.used);
+        state.take(count, teller);
+        let mut given = 0;
+        for entry in entries.iter_mut().take(count).flatten() {
+            let Some(transfer) = state.free.pop_front() else {
+                break;
+            };
+            entry.assign(transfer);
+            given += 1;
         }
         drop(state);
-        Transfer::new(false).inspect_err(|_| self.unreserve())
+        for entry in entries.iter_mut().take(count).skip(given).flatten() {
+            match Transfer::new(false) {
+                Ok(transfer) => entry.assign(transfer),
+                Err(error) => {
+                    self.unreserve(count - given, teller);
+                    return if given == 0 { Err(error) } else { Ok(()) };
+                }
+            }
+            given += 1;
+        }
+        Ok(())
     }
 
-    fn unreserve(&self) {
+    fn unreserve(&self, count: usize, teller: Teller) {
         let mut state = self.state.lock();
-        state.used -= 1;
+        state.give_back(count, teller);
         drop(state);
         self.changed.notify_all();
     }
 
     /// Gives back a place that [`Port::reserve`] gave and that was not used.
-    pub(crate) fn cancel_reservation(&self, transfer: KBox<Transfer>) {
+    pub(crate) fn cancel_reservation(&self, transfer: KBox<Transfer>, teller: Teller) {
         // Full only if it never was empty enough to give this one: then it is dropped.
         let _ = self.state.lock().free.push_back(transfer);
-        self.unreserve();
+        self.unreserve(1, teller);
     }
 
     /// Takes the place of read() and write(). May sleep.
@@ -225,7 +289,7 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// [`EINTR`]: it goes on. Never if the wait is not `interruptible`, as only for a transfer that the
+    /// [`ERESTARTSYS`]: it goes on. Never if the wait is not `interruptible`, as only for a transfer that the
     /// card, its time limit or unbind ends soon.
     pub(crate) fn wait_direct(&self, interruptible: bool) -> Result<KBox<Transfer>> {
         let how = Patience {
@@ -249,7 +313,7 @@ impl Port {
     }
 
     /// Called when a transfer has ended, in any context.
-    pub(crate) fn complete(&self, transfer: KBox<Transfer>) {
+    pub(crate) fn complete(&self, mut transfer: KBox<Transfer>) {
         match transfer.result {
             0 => self.stats.completed.add(1),
             _ => self.stats.failed.add(1),
@@ -258,8 +322,14 @@ impl Port {
             Direction::ToCard => self.stats.bytes_to_card.add(transfer.bytes),
             Direction::FromCard => self.stats.bytes_from_card.add(transfer.bytes),
         }
+        let command = transfer.command.take();
+        let end = (transfer.result, transfer.bytes);
         let mut state = self.state.lock();
-        if transfer.direct {
+        if command.is_some() {
+            // There is room, as for any place that was taken.
+            let _ = state.free.push_back(transfer);
+            state.give_back(1, Teller::Ring);
+        } else if transfer.direct {
             // Nobody waits any more if the place is free.
             if matches!(state.direct, Direct::Taken) {
                 state.direct = Direct::Done(transfer);
@@ -267,9 +337,46 @@ impl Port {
         } else {
             // There is room: `done` holds as many as there are places.
             let _ = state.done.push_back(transfer);
+            if let Some(event) = &state.event {
+                event.signal();
+            }
         }
         drop(state);
         self.changed.notify_all();
+        if let Some(command) = command {
+            let (result, bytes) = end;
+            // CAST: Clamped; where completions have room for all of it, all of it is there.
+            let moved = bytes.min(i32::MAX as u64) as i32;
+            command.complete(if result == 0 { moved } else { result }, bytes);
+        }
+    }
+
+    /// Adds 1 to `event` for each record from now on.
+    pub(crate) fn tell_records(&self, event: Option<EventFd>) {
+        let before = core::mem::replace(&mut self.state.lock().event, event);
+        drop(before);
+    }
+
+    /// Adds 1 to `event` for each interrupt of a vector from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if there can be no such vector.
+    pub(crate) fn tell_interrupts(&self, vector: u32, event: Option<EventFd>) -> Result {
+        let mut vectors = self.vectors.lock();
+        let place = vectors.get_mut(usize::try_from(vector)?).ok_or(EINVAL)?;
+        let before = core::mem::replace(place, event);
+        drop(vectors);
+        drop(before);
+        Ok(())
+    }
+
+    /// Called at each interrupt of a vector.
+    pub(crate) fn interrupted(&self, vector: u32) {
+        // CAST: `u32` fits.
+        if let Some(Some(event)) = self.vectors.lock().get(vector as usize) {
+            event.signal();
+        }
     }
 
     /// Called when the card is gone, after all transfers have ended.
@@ -349,7 +456,7 @@ impl Port {
                 // Nothing is in flight: nothing more will come, unless another call gives back what it
                 // holds. Only a call that has nothing itself waits for that, else two would wait for
                 // each other.
-                if state.used == state.claimed && (*count > 0 || state.claimed == 0) {
+                if state.used - state.rings == state.claimed && (*count > 0 || state.claimed == 0) {
                     return match self.gone.load(Acquire) {
                         true => Err(ENODEV),
                         false => Ok(()),
@@ -381,7 +488,8 @@ impl Port {
 
     /// Returns whether there is nothing that a WAIT could hand out, now or later.
     pub(crate) fn idle(&self) -> bool {
-        self.state.lock().used == 0
+        let state = self.state.lock();
+        state.used == state.rings
     }
 
     /// Registers a poller, and returns what is ready: a record, room for a transfer.

@@ -21,6 +21,7 @@ use kernel::{
 use crate::{
     card::Card,
     ext::{
+        affinity::Hint,
         chardev,
         dma,
         pci as ext_pci,
@@ -50,12 +51,51 @@ impl Drop for Stop<'_> {
     }
 }
 
-struct Interrupt<'bound>(&'bound Card<'bound>);
+struct Interrupt<'bound> {
+    card: &'bound Card<'bound>,
+    vector: u32,
+}
 
 impl irq::Handler for Interrupt<'_> {
     fn handle(&self) -> irq::IrqReturn {
-        self.0.engine.interrupt()
+        self.card.engine.interrupt(self.vector)
     }
+}
+
+/// A registered interrupt. The hint goes first.
+struct Handler<'bound> {
+    _hint: Option<Hint>,
+    registration: Pin<KBox<irq::Registration<'bound, Interrupt<'bound>>>>,
+}
+
+/// Registers a handler for each vector.
+fn handlers<'bound>(
+    vectors: &'bound pci::IrqVectorRegistration<'bound>,
+    card: &'bound Card<'bound>,
+) -> Result<KVec<Handler<'bound>>> {
+    let mut handlers = KVec::with_capacity(vectors.len(), GFP_KERNEL)?;
+    for index in 0..vectors.len() {
+        let vector = u32::try_from(index)?;
+        // SAFETY: A `Userdma`, which owns it, is never forgotten.
+        let handler = unsafe {
+            irq::Registration::new(
+                vectors.index(index)?.into(),
+                irq::Flags::SHARED,
+                c"userdma",
+                Ok(Interrupt { card, vector }),
+            )
+        };
+        let registration = KBox::pin_init(handler, GFP_KERNEL)?;
+        // A shared line is the neighbours', too.
+        let own = !matches!(vectors.irq_type(), pci::IrqType::Intx);
+        let request = vectors.index(index)?.into();
+        let handler = Handler {
+            _hint: own.then(|| Hint::new(&request, vector, card.node())),
+            registration,
+        };
+        handlers.push(handler, GFP_KERNEL)?;
+    }
+    Ok(handlers)
 }
 
 /// A bound card.
@@ -69,15 +109,14 @@ impl irq::Handler for Interrupt<'_> {
 /// 4. for each buffer faults are flushed, mappings zapped, the DMA mapping undone, and memory that
 ///    nobody else has freed.
 ///
-/// Then the fields are dropped in the order of their declaration: the interrupt and its vectors, the
+/// Then the fields are dropped in the order of their declaration: the interrupts and their vectors, the
 /// service thread, the registers, debugfs, and the device is disabled. A probe that fails has no
 /// `unbind()`: there each field does its part of the above when it is dropped, in the same order.
 #[pin_data]
 pub(crate) struct Userdma<'bound> {
     node: chardev::Registration<'bound, OpenFile>,
     _stop: Stop<'bound>,
-    #[pin]
-    interrupt: irq::Registration<'bound, Interrupt<'bound>>,
+    interrupts: KVec<Handler<'bound>>,
     vectors: pci::IrqVectorRegistration<'bound>,
     _service: Thread<'bound, Service<'bound>>,
     card: Pin<KBox<Card<'bound>>>,
@@ -164,7 +203,9 @@ impl pci::Driver for Driver {
     fn unbind<'bound>(_pdev: &'bound pci::Device<device::Core<'_>>, this: Pin<&Userdma<'bound>>) {
         this.node.close();
         this.card.engine.stop();
-        this.interrupt.synchronize();
+        for interrupt in &this.interrupts {
+            interrupt.registration.synchronize();
+        }
         this.card.close();
     }
 
@@ -176,7 +217,6 @@ impl pci::Driver for Driver {
             let kind = *kind.ok_or(ENODEV)?;
             let enabled = ext_pci::Enabled::new(pdev)?;
             let hw = hw::Card::new(kind, pdev)?;
-            hw.reset()?;
             let dma_mask = set_mask(pdev, &hw)?;
 
             let number = Number::take()?;
@@ -201,27 +241,20 @@ impl pci::Driver for Driver {
                 },
                 // MSI-X, MSI or, failing both, the shared line.
                 vectors: pdev.alloc_irq_vectors(1, wanted, pci::IrqTypes::all())?,
-                interrupt <- {
-                    // SAFETY: `vectors` is pinned in place and declared behind `interrupt`.
+                interrupts: {
+                    // SAFETY: `vectors` is pinned in place and declared behind `interrupts`.
                     let vectors: &'bound pci::IrqVectorRegistration<'bound> =
                         unsafe { extend(&*vectors) };
                     // SAFETY: As for `_service`.
-                    let card: &'bound Card<'bound> = unsafe { extend(&**card) };
-                    // SAFETY: A `Userdma` is never forgotten.
-                    unsafe {
-                        irq::Registration::new(
-                            vectors.index(0)?.into(),
-                            irq::Flags::SHARED,
-                            c"userdma",
-                            Ok(Interrupt(card)),
-                        )
-                    }
+                    handlers(vectors, unsafe { extend(&**card) })?
                 },
                 _stop: {
                     // The card is stopped and whoever it may interrupt is there.
                     ext_pci::set_master(pdev);
                     // SAFETY: As for `_service`.
-                    Stop(unsafe { extend(&**card) })
+                    let stop = Stop(unsafe { extend(&**card) });
+                    stop.0.engine.start(u32::try_from(vectors.len())?)?;
+                    stop
                 },
                 node: {
                     let bound = Bound {
@@ -232,7 +265,8 @@ impl pci::Driver for Driver {
                         interrupt: vectors.irq_type(),
                     };
                     // SAFETY: A `Userdma` is never forgotten.
-                    let node = unsafe { chardev::Registration::new(pdev.as_ref(), name, Ok(bound))? };
+                    let node =
+                        unsafe { chardev::Registration::new(pdev.as_ref(), name, Ok(bound))? };
                     dev_info!(
                         pdev,
                         "userdma{}: {channels} channel(s), {dma_mask:#x} DMA mask\n",

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs transfers on a card: piece by piece, with time limits, until it is told to stop.
+//! Runs transfers on a card: chain by chain, with time limits, until it is told to stop.
+//!
+//! A channel is *given* the next chains of the transfers that go next, as many as it takes, and works on
+//! them in order. A transfer that is too long for one chain gets the next when that has ended; until its last
+//! was given, nothing is given behind it, so that a file's transfers stay in order.
 //!
 //! Locks: a channel's lock is outermost, then that of a port, then that of [`Kick`]. All are taken
 //! in interrupts. Unbind's order is [`Engine::stop`], then [`Engine::drain`]; `driver.rs` keeps it.
@@ -9,6 +13,7 @@ mod memory;
 mod overdue;
 mod run;
 mod stop;
+mod submit;
 
 use kernel::{
     device,
@@ -21,23 +26,32 @@ use kernel::{
     pci,
     prelude::*,
     sync::{
-        atomic::Atomic,
+        atomic::{
+            ordering::{
+                Acquire,
+                Release, //
+            },
+            Atomic, //
+        },
         Arc,
         SpinLockIrq, //
     }, //
 };
 
 use crate::{
+    buffer::BufferRef,
     completion::Port,
     hw,
-    pure::split::Piece,
+    pure::ring::Ring,
     queue::{
         Lane,
         Lanes,
-        Transfer,
-        Work, //
+        Transfer, //
     },
-    service::Kick,
+    service::{
+        self,
+        Kick, //
+    },
     stats, //
 };
 
@@ -47,50 +61,84 @@ const MAX_FILES: usize = 1024;
 /// The most that is copied in an interrupt.
 const MAX_BOUNCE: u64 = 64 << 10;
 
-/// The transfer that a channel works on.
-struct Running {
+/// The most bytes that a channel is given before it has moved some: who comes later waits for no more.
+const MOST_GIVEN: u64 = 16 << 20;
+
+/// The most bytes of one chain.
+const MOST_CHAIN: u64 = 1 << 30;
+
+/// A chain that a channel was given, and the transfer that it belongs to.
+struct Given {
     transfer: KBox<Transfer>,
     /// `None` if nobody waits for it any more.
     lane: Option<usize>,
-    piece: Piece,
-    /// When the card must have ended the piece.
-    deadline: u64,
-    /// It ends with this piece: nobody wants the rest.
+    /// Bytes of the chain.
+    length: u64,
+    /// The transfer ends with this chain: nobody wants the rest.
     last: bool,
+    /// [`Engine::cuts`] when it was given.
+    cuts: u32,
 }
 
-/// A descriptor that was given up but not stopped: its buffer must stay.
+/// A fixed number of things in order.
+type Fifo<T> = Ring<KVec<Option<T>>>;
+
+fn fifo<T>(capacity: usize) -> Result<Fifo<T>> {
+    let mut slots = KVec::with_capacity(capacity, GFP_KERNEL)?;
+    for _ in 0..capacity {
+        slots.push(None, GFP_KERNEL)?;
+    }
+    Ok(Ring::new(slots))
+}
+
+/// The card was told to stop a channel, and has not.
 struct Draining {
-    work: Option<Work>,
     since: u64,
+    /// The card was cut off from memory for it.
+    cut: bool,
 }
 
-struct Channel {
+struct Channel<'bound> {
     lanes: Lanes,
-    running: Option<Running>,
+    hw: KBox<dyn hw::Channel + 'bound>,
+    /// Oldest first.
+    given: Fifo<Given>,
+    /// The bytes of all of them.
+    bytes: u64,
+    /// When the card must have ended the oldest.
+    deadline: u64,
+    /// What was given has been forgotten by the card, and must be given again before anything else.
+    again: bool,
     draining: Option<Draining>,
+    /// Buffers of transfers that were given up, but that the card may still use.
+    held: Fifo<BufferRef>,
     /// Unbind has begun: nothing is started any more.
     stopped: bool,
     /// The card does not answer: nothing is accepted until it does.
     dead: bool,
-    /// Where data passes through, if the card cannot reach all memory.
+    /// The interrupt that tells of it.
+    vector: Option<u32>,
+    /// Where data passes through, if the card cannot reach all memory. Then one chain at a time is given.
     bounce: Option<Coherent<[u8]>>,
 }
 
 #[pin_data]
-struct Slot {
+struct Slot<'bound> {
     index: u16,
     #[pin]
-    channel: SpinLockIrq<Channel>,
+    channel: SpinLockIrq<Channel<'bound>>,
 }
 
 /// See the module's documentation.
 pub(crate) struct Engine<'bound> {
-    /// Channels that were given up while the card worked on them. While there are any the card is
-    /// cut off from memory, and no channel starts anything.
+    /// Channels for whose sake the card is cut off from memory. While there are any, no channel starts anything.
     cut_off: Atomic<u32>,
+    /// How often the card was cut off: what ran while it was did not move anything, whatever the card says.
+    cuts: Atomic<u32>,
     stopped: Atomic<bool>,
-    slots: KVec<Pin<KBox<Slot>>>,
+    /// Some file wants to know of interrupts, or did.
+    watched: Atomic<bool>,
+    slots: KVec<Pin<KBox<Slot<'bound>>>>,
     /// Data passes through a bounce buffer: the card reaches only part of the memory.
     pub(crate) bounce: bool,
     pub(crate) timeout_ns: u64,
@@ -122,15 +170,22 @@ impl<'bound> Engine<'bound> {
                 )?),
                 false => None,
             };
+            let (hw, given, held) = (hw.channel(index)?, fifo(traits.depth)?, fifo(traits.depth)?);
             let slot = KBox::pin_init(
                 pin_init!(Slot {
                     index,
                     channel <- new_spinlock_irq!(Channel {
                         lanes: Lanes::new(),
-                        running: None,
+                        hw,
+                        given,
+                        bytes: 0,
+                        deadline: service::NEVER,
+                        again: false,
                         draining: None,
+                        held,
                         stopped: false,
                         dead: false,
+                        vector: None,
                         bounce,
                     }),
                 }),
@@ -140,7 +195,9 @@ impl<'bound> Engine<'bound> {
         }
         Ok(Self {
             cut_off: Atomic::new(0),
+            cuts: Atomic::new(0),
             stopped: Atomic::new(false),
+            watched: Atomic::new(false),
             slots,
             bounce,
             timeout_ns,
@@ -149,6 +206,19 @@ impl<'bound> Engine<'bound> {
             hw,
             pdev,
         })
+    }
+
+    /// Lets the channels run. Their interrupts are spread over `vectors`, at least one.
+    ///
+    /// Called once, when the card may reach memory and handlers are there.
+    pub(crate) fn start(&self, vectors: u32) -> Result {
+        for slot in &self.slots {
+            let vector = Some(u32::from(slot.index) % vectors.max(1));
+            let mut channel = slot.channel.lock();
+            channel.vector = vector;
+            channel.hw.start(vector)?;
+        }
+        Ok(())
     }
 
     /// Gives an open file a lane on each channel; returns their indices. May sleep.
@@ -169,7 +239,7 @@ impl<'bound> Engine<'bound> {
         Ok(indices)
     }
 
-    fn attach_one(slot: &Slot, port: &Arc<Port>) -> Result<usize> {
+    fn attach_one(slot: &Slot<'_>, port: &Arc<Port>) -> Result<usize> {
         let mut lane = Lane::new(port.clone())?;
         let mut spare = KVec::new();
         loop {
@@ -186,54 +256,24 @@ impl<'bound> Engine<'bound> {
         }
     }
 
-    /// Takes a closed file's lane of a channel away. What the card works on ends with the piece that it
-    /// works on, and tells nobody.
+    /// Takes a closed file's lane of a channel away. What the card was given ends with its chain, and tells
+    /// nobody.
     ///
     /// Returns what was queued. To drop it gives memory of programs back, which may wait for a lock of
     /// theirs: not with the guard held.
     pub(crate) fn detach(&self, channel: usize, index: usize) -> Option<Lane> {
         let mut channel = self.slots.get(channel)?.channel.lock();
         let lane = channel.lanes.take(index);
-        if let Some(running) = &mut channel.running {
-            if running.lane == Some(index) {
-                running.lane = None;
-                running.last = true;
+        for given in channel.given.iter_mut() {
+            if given.lane == Some(index) {
+                (given.lane, given.last) = (None, true);
             }
         }
         lane
     }
 
-    /// Queues a transfer, and starts it if the channel is idle.
-    ///
-    /// # Errors
-    ///
-    /// The transfer, and [`ENODEV`] after unbind has begun, [`EIO`] while the card is dead.
-    pub(crate) fn submit(
-        &self,
-        channel: u16,
-        lane: usize,
-        transfer: KBox<Transfer>,
-    ) -> Result<(), (KBox<Transfer>, Error)> {
-        let Some(slot) = self.slots.get(usize::from(channel)) else {
-            return Err((transfer, EINVAL));
-        };
-        let mut channel = slot.channel.lock();
-        if channel.stopped {
-            return Err((transfer, ENODEV));
-        }
-        if channel.dead {
-            return Err((transfer, EIO));
-        }
-        if let Err(transfer) = channel.lanes.push(lane, transfer) {
-            return Err((transfer, ENODEV));
-        }
-        self.stats.submitted.add(1);
-        self.start_next(slot, &mut channel);
-        Ok(())
-    }
-
-    /// Withdraws the request of a read() or write() that was interrupted. Once the card works on it, it
-    /// ends with the piece that the card works on.
+    /// Withdraws the request of a read() or write() that was interrupted. Once the card was given it, it
+    /// ends with its chain.
     ///
     /// Returns whether it will tell its file how it ended, which it does only if that is `wanted`.
     pub(crate) fn withdraw_direct(&self, channel: u16, lane: usize, wanted: bool) -> bool {
@@ -241,12 +281,12 @@ impl<'bound> Engine<'bound> {
             return false;
         };
         let mut channel = slot.channel.lock();
-        let queued = channel.lanes.withdraw_direct(lane);
-        if let Some(running) = &mut channel.running {
-            if running.transfer.direct && running.lane == Some(lane) {
-                running.last = true;
+        let queued = channel.lanes.withdraw(lane, |transfer| transfer.direct);
+        for given in channel.given.iter_mut() {
+            if given.transfer.direct && given.lane == Some(lane) {
+                given.last = true;
                 if !wanted {
-                    running.lane = None;
+                    given.lane = None;
                 }
             }
         }
@@ -255,21 +295,33 @@ impl<'bound> Engine<'bound> {
         wanted && queued.is_none()
     }
 
-    /// Called by the interrupt handler.
-    pub(crate) fn interrupt(&self) -> IrqReturn {
-        let Some(ended) = self.hw.interrupt() else {
+    /// Tells the ports of all interrupts from now on.
+    pub(crate) fn watch_interrupts(&self) {
+        self.watched.store(true, Release);
+    }
+
+    /// Called by the handler of interrupt `vector`.
+    pub(crate) fn interrupt(&self, vector: u32) -> IrqReturn {
+        if !self.hw.interrupt() {
             return IrqReturn::None;
-        };
+        }
         self.stats.interrupts.add(1);
+        let mut news = false;
         for slot in &self.slots {
-            let bit = 1u32.checked_shl(u32::from(slot.index)).unwrap_or(0);
-            if ended.channels & bit != 0 {
-                let mut channel = slot.channel.lock();
-                self.ended(slot, &mut channel, ended.failed & bit != 0);
+            let mut channel = slot.channel.lock();
+            if channel.vector == Some(vector) {
+                news |= self.collect(&mut channel);
             }
         }
-        if ended.channels == 0 {
+        if !news {
             self.stats.spurious_interrupts.add(1);
+        }
+        if self.watched.load(Acquire) {
+            // Each file has a lane on each channel.
+            if let Some(slot) = self.slots.first() {
+                let channel = slot.channel.lock();
+                channel.lanes.for_each_port(|port| port.interrupted(vector));
+            }
         }
         IrqReturn::Handled
     }

@@ -5,9 +5,11 @@
 //! All FFI `unsafe` of the module lives here, and `bindings::` appears nowhere else. Nothing here
 //! knows what userdma is.
 
+pub(crate) mod affinity;
 pub(crate) mod chardev;
 pub(crate) mod dma;
 pub(crate) mod errno;
+pub(crate) mod eventfd;
 pub(crate) mod folio;
 pub(crate) mod lent;
 pub(crate) mod locked;
@@ -18,4 +20,6 @@ pub(crate) mod sg;
 mod shim;
 pub(crate) mod system;
 pub(crate) mod thread;
+pub(crate) mod uring;
 pub(crate) mod vm;
+pub(crate) mod words;

@@ -13,6 +13,7 @@ mod ioctl;
 mod mmap;
 mod rw;
 mod transfer;
+mod uring;
 
 use kernel::{
     fs::File,
@@ -47,7 +48,11 @@ use crate::{
             Operations,
             Position, //
         },
-        system, //
+        system,
+        uring::{
+            Id,
+            Request, //
+        }, //
     },
     limits::Account,
     pure::handles::{
@@ -211,7 +216,7 @@ impl Operations for OpenFile {
                 }),
                 account,
                 chunk <- new_mutex!(None),
-                card_size: bound.card.engine.hw.traits().card_size,
+                card_size: bound.card.engine.hw.memory(),
                 alignment: bound.card.engine.hw.traits().alignment,
                 readable,
                 writable,
@@ -279,6 +284,14 @@ impl Operations for OpenFile {
             events |= system::EPOLLOUT | system::EPOLLWRNORM;
         }
         events
+    }
+
+    fn uring(this: Pin<&Self>, dev: &Device<Self>, request: Request) -> Result<u32> {
+        this.get_ref().uring_command(dev, request)
+    }
+
+    fn uring_cancel(this: Pin<&Self>, dev: &Device<Self>, command: Id) {
+        this.get_ref().uring_withdraw(dev, command);
     }
 
     fn show_fdinfo(this: Pin<&Self>, dev: &Device<Self>, m: &SeqFile) {

@@ -32,6 +32,7 @@ use crate::{
     },
     hw::{
         Card,
+        Channel,
         Descriptor,
         Direction,
         State, //
@@ -47,25 +48,24 @@ const BLOCK: u64 = 2 << 20;
 /// How many blocks are looked through: somewhat more than the 256 MiB below a 28-bit mask.
 const BLOCKS: usize = 160;
 
-fn run(hw: &Card<'_>, direction: Direction, bus: u64, length: u64) -> Result {
-    hw.start(
-        0,
-        &Descriptor {
-            direction,
-            bus,
-            card_offset: 0,
-            length,
-        },
-        false,
-    )?;
-    let state = read_poll_timeout(
-        || Ok(hw.state(0)),
-        |state| *state != State::Busy,
+fn run(hw: &mut dyn Channel, direction: Direction, bus: u64, length: u64) -> Result {
+    hw.start(None)?;
+    let descriptor = Descriptor {
+        direction,
+        bus,
+        card_offset: 0,
+        length,
+    };
+    hw.push(&descriptor, false);
+    hw.submit();
+    let end = read_poll_timeout(
+        || Ok(hw.pop()),
+        |end| end.is_some(),
         Delta::from_millis(5),
         Delta::from_millis(1000),
     )?;
-    match state {
-        State::Idle => Ok(()),
+    match end {
+        Some(end) if !end.failed && end.bytes == length => Ok(()),
         _ => Err(EIO),
     }
 }
@@ -146,14 +146,23 @@ impl Beyond {
         let length = hw
             .traits()
             .max_descriptor
-            .min(hw.traits().card_size)
+            .min(hw.memory())
             .min(PAGE_SIZE as u64);
         // CAST: At most a page.
         let bytes = length as usize;
-        let result = run(hw, Direction::ToCard, self.bus, length)
-            .and_then(|()| run(hw, Direction::FromCard, low.dma_address(), length));
-        if hw.state(0) == State::Busy {
+        let mut channel = hw.channel(0)?;
+        let result = run(&mut *channel, Direction::ToCard, self.bus, length).and_then(|()| {
+            run(
+                &mut *channel,
+                Direction::FromCard,
+                low.dma_address(),
+                length,
+            )
+        });
+        channel.abort();
+        if channel.state() == State::Busy {
             // Nobody can say what it will still do.
+            channel.quarantine();
             core::mem::forget((self, low));
             return Err(EIO);
         }

@@ -9,6 +9,7 @@
 
 pub(crate) mod fair;
 pub(crate) mod handles;
+pub(crate) mod lap;
 pub(crate) mod range;
 pub(crate) mod ring;
 pub(crate) mod split;

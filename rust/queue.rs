@@ -19,6 +19,7 @@ use crate::{
         Queue,
         DEPTH, //
     },
+    ext::uring::Command,
     hw::Direction,
     pure::fair::{
         pick,
@@ -47,10 +48,12 @@ pub(crate) struct Work {
 
 /// A transfer, from SUBMIT to WAIT; or a request of read() or write().
 pub(crate) struct Transfer {
-    user_data: u64,
+    pub(crate) user_data: u64,
     channel: u16,
     /// It belongs to read() or write().
     pub(crate) direct: bool,
+    /// It completes on a ring of io_uring's, and WAIT does not tell of it.
+    pub(crate) command: Option<Command>,
     /// Which way it moves.
     pub(crate) direction: Direction,
     /// Gone when the transfer has ended.
@@ -72,6 +75,7 @@ impl Transfer {
                 user_data: 0,
                 channel: 0,
                 direct,
+                command: None,
                 direction: Direction::ToCard,
                 work: None,
                 bytes: 0,
@@ -115,6 +119,56 @@ impl Transfer {
 
     fn length(&self) -> u64 {
         self.work.as_ref().map_or(0, |work| work.length)
+    }
+
+    /// Returns how many bytes have not been moved yet.
+    pub(crate) fn rest(&self) -> u64 {
+        self.length().saturating_sub(self.bytes)
+    }
+}
+
+/// An entry of SUBMIT that was checked, on its way to the queue.
+pub(crate) struct Entry {
+    user_data: u64,
+    pub(crate) channel: u16,
+    pub(crate) lane: usize,
+    work: Option<Work>,
+    transfer: Option<KBox<Transfer>>,
+}
+
+impl Entry {
+    /// An entry that has no place yet.
+    pub(crate) fn new(user_data: u64, channel: u16, lane: usize, work: Work) -> Self {
+        Self {
+            user_data,
+            channel,
+            lane,
+            work: Some(work),
+            transfer: None,
+        }
+    }
+
+    /// Gives it a place.
+    pub(crate) fn assign(&mut self, mut transfer: KBox<Transfer>) {
+        if let Some(work) = self.work.take() {
+            transfer.assign(self.user_data, self.channel, work);
+        }
+        self.transfer = Some(transfer);
+    }
+
+    /// Returns the transfer, if it had a place.
+    pub(crate) fn into_transfer(self) -> Option<KBox<Transfer>> {
+        self.transfer
+    }
+
+    /// Takes the transfer to queue it.
+    pub(crate) fn take(&mut self) -> Option<KBox<Transfer>> {
+        self.transfer.take()
+    }
+
+    /// Takes back what could not be queued.
+    pub(crate) fn put_back(&mut self, transfer: KBox<Transfer>) {
+        self.transfer = Some(transfer);
     }
 }
 
@@ -220,10 +274,14 @@ impl Lanes {
         Some((index, transfer))
     }
 
-    /// Takes back a direct request that has not begun.
-    pub(crate) fn withdraw_direct(&mut self, index: usize) -> Option<KBox<Transfer>> {
+    /// Takes back the first transfer of a lane that is `wanted`.
+    pub(crate) fn withdraw(
+        &mut self,
+        index: usize,
+        wanted: impl Fn(&Transfer) -> bool,
+    ) -> Option<KBox<Transfer>> {
         let lane = self.lanes.get_mut(index)?.as_mut()?;
-        lane.queue.remove_first(|transfer| transfer.direct)
+        lane.queue.remove_first(|transfer| wanted(transfer))
     }
 
     /// Hands an ended transfer to its file. Gives it back if the file was closed.

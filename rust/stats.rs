@@ -90,6 +90,8 @@ counters! {
         failed,
         /// Descriptors that the card was given.
         descriptors,
+        /// Times that a channel was told of new descriptors.
+        doorbells,
         /// Bytes moved to the card.
         bytes_to_card,
         /// Bytes moved from the card.

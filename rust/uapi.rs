@@ -55,6 +55,8 @@ first_sizes! {
     userdma_buf_free: 16,
     userdma_submit: 32,
     userdma_wait: 40,
+    userdma_cancel: 32,
+    userdma_eventfd: 16,
     userdma_buf_register: 56,
     userdma_buf_sync: 32,
     userdma_transfer: 64,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Time limits: pieces whose end nobody told, transfers that are given up, cards that must be cut
-//! off until they have stopped. Runs in the service thread, [`Engine::resume`] in interrupts too.
+//! Time limits: chains whose end nobody told, transfers that are given up, channels that are reset, cards
+//! that must be cut off until they have stopped. Runs in the service thread, [`Engine::resume`] in interrupts too.
 
 use kernel::{
     prelude::*,
@@ -12,77 +12,103 @@ use super::{
     Channel,
     Draining,
     Engine,
-    Running,
     Slot, //
 };
 use crate::{
     ext::pci as ext_pci,
     hw::State,
-    service::now, //
+    service::{
+        now,
+        NEVER, //
+    }, //
 };
 
 /// How often a card that does not stop is asked whether it has.
 const DRAIN_NS: u64 = 10_000_000;
 
+/// How long a card that can stop a channel may take for it.
+const GRACE_NS: u64 = 20_000_000;
+
 impl Engine<'_> {
-    /// Looks for pieces that the card should have ended, and asks to be called again.
+    /// Looks for chains that the card should have ended, and asks to be called again.
     ///
     /// Called by the service thread. May sleep.
     pub(crate) fn tick(&self, now: u64) {
         for slot in &self.slots {
             let mut channel = slot.channel.lock();
+            let channel = &mut *channel;
             if channel.draining.is_some() {
-                self.tick_draining(slot, &mut channel, now);
-            } else if let Some(deadline) = channel.running.as_ref().map(|r| r.deadline) {
-                if deadline > now {
-                    self.kick.watch(deadline);
-                } else if self.hw.state(slot.index) == State::Idle {
-                    self.stats.lost_interrupts.add(1);
-                    self.ended(slot, &mut channel, false);
-                } else {
-                    self.give_up(slot, &mut channel, now);
-                }
+                self.tick_draining(slot, channel, now);
+            } else if channel.again || channel.given.front_mut().is_none() {
+                self.start_next(channel, false);
+            } else if channel.deadline > now {
+                self.kick.watch(channel.deadline);
+            } else if self.collect(channel) {
+                self.stats.lost_interrupts.add(1);
             } else {
-                self.start_next(slot, &mut channel);
+                self.give_up(slot, channel, now);
             }
         }
     }
 
     /// Ends the transfer that the card did not end in time.
-    fn give_up(&self, slot: &Slot, channel: &mut Channel, now: u64) {
-        let Some(Running {
-            mut transfer, lane, ..
-        }) = channel.running.take()
-        else {
-            return;
-        };
+    fn give_up(&self, slot: &Slot<'_>, channel: &mut Channel<'_>, now: u64) {
         self.stats.timeouts.add(1);
-        self.hw.abort(slot.index);
-        let state = self.hw.state(slot.index);
-        if state == State::Busy {
-            // It cannot be stopped, only cut off. The buffer stays until it has stopped.
-            ext_pci::clear_master(self.pdev);
+        channel.hw.abort();
+        let state = channel.hw.state();
+        if state == State::Idle {
+            // It may have ended just now.
+            let ended = self.collect_ended(channel).is_some();
+            channel.again = true;
+            if !ended {
+                self.fail_oldest(channel, ETIMEDOUT, false);
+            }
+            return self.start_next(channel, false);
         }
-        if state != State::Idle {
-            self.cut_off.fetch_add(1, Full);
-            channel.draining = Some(Draining {
-                work: transfer.work.take(),
-                since: now,
-            });
-            self.kick.watch(now + DRAIN_NS);
-        }
+        channel.again = true;
+        channel.draining = Some(Draining {
+            since: now,
+            cut: false,
+        });
         let error = if state == State::Gone { EIO } else { ETIMEDOUT };
-        self.finish(channel, lane, transfer, Err(error));
-        self.start_next(slot, channel);
+        self.fail_oldest(channel, error, true);
+        self.tick_draining(slot, channel, now);
     }
 
-    fn tick_draining(&self, slot: &Slot, channel: &mut Channel, now: u64) {
-        let state = self.hw.state(slot.index);
-        if state == State::Idle {
-            return self.resume(slot, channel);
+    /// Ends the oldest transfer that was given; `hold` if the card may still use its buffer.
+    fn fail_oldest(&self, channel: &mut Channel<'_>, error: Error, hold: bool) -> bool {
+        channel.deadline = NEVER;
+        let Some(mut given) = channel.given.pop_front() else {
+            return false;
+        };
+        channel.bytes -= given.length;
+        if hold {
+            channel.hold(&mut given.transfer);
         }
-        let since = channel.draining.as_ref().map_or(now, |d| d.since);
-        let hopeless = state == State::Gone || now.saturating_sub(since) > self.timeout_ns;
+        self.finish(channel, given.lane, given.transfer, Err(error));
+        true
+    }
+
+    fn tick_draining(&self, slot: &Slot<'_>, channel: &mut Channel<'_>, now: u64) {
+        let state = channel.hw.state();
+        if state == State::Idle {
+            return self.resume(channel);
+        }
+        let Some(draining) = &mut channel.draining else {
+            return;
+        };
+        let waited = now.saturating_sub(draining.since);
+        let grace = if self.hw.traits().abort { GRACE_NS } else { 0 };
+        if !draining.cut && waited >= grace {
+            // It cannot be stopped, only cut off. The buffers stay until it has stopped.
+            draining.cut = true;
+            self.cuts.fetch_add(1, Full);
+            self.cut_off.fetch_add(1, Full);
+            if state == State::Busy {
+                ext_pci::clear_master(self.pdev);
+            }
+        }
+        let hopeless = state == State::Gone || waited > self.timeout_ns;
         if hopeless && !channel.dead {
             channel.dead = true;
             dev_err!(
@@ -90,26 +116,29 @@ impl Engine<'_> {
                 "channel {} does not answer; transfers fail until it does\n",
                 slot.index
             );
+            while self.fail_oldest(channel, EIO, true) {}
             self.fail_queued(channel, EIO);
         }
         self.kick.watch(now + DRAIN_NS);
     }
 
     /// Goes on after the card has stopped at last.
-    pub(super) fn resume(&self, slot: &Slot, channel: &mut Channel) {
-        Self::end_draining(channel);
+    pub(super) fn resume(&self, channel: &mut Channel<'_>) {
+        let cut = Self::end_draining(channel);
         channel.dead = false;
-        if self.cut_off.fetch_sub(1, Full) == 1 && !channel.stopped {
+        if cut && self.cut_off.fetch_sub(1, Full) == 1 && !channel.stopped {
             ext_pci::set_master(self.pdev);
-            self.start_next(slot, channel);
             // The other channels start again by `tick()`.
             self.kick.watch(now());
         }
+        self.start_next(channel, false);
     }
 
-    pub(super) fn end_draining(channel: &mut Channel) {
-        if let Some(work) = channel.draining.take().and_then(|draining| draining.work) {
-            work.buffer.put_atomic();
+    /// Lets go of the buffers that the card might have used. Returns whether it was cut off for that.
+    pub(super) fn end_draining(channel: &mut Channel<'_>) -> bool {
+        while let Some(buffer) = channel.held.pop_front() {
+            buffer.put_atomic();
         }
+        channel.draining.take().is_some_and(|draining| draining.cut)
     }
 }

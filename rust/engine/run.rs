@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way of a transfer over the card: a piece is started, it ends, the next one. All of it may run in
-//! an interrupt.
+//! The way of a transfer over the card: a chain is given, it ends, the next one. All of it may run in an
+//! interrupt.
 
 use kernel::{
     prelude::*,
@@ -11,131 +11,238 @@ use kernel::{
 use super::{
     Channel,
     Engine,
-    Running,
-    Slot, //
+    Given,
+    MOST_CHAIN,
+    MOST_GIVEN, //
 };
 use crate::{
     hw::{
-        Descriptor,
         Direction,
+        End,
         State, //
     },
     queue::Transfer,
-    service::now, //
+    service::{
+        now,
+        NEVER, //
+    }, //
 };
 
-impl Engine<'_> {
-    /// Starts what goes next, if the channel is free.
-    pub(super) fn start_next(&self, slot: &Slot, channel: &mut Channel) {
-        while channel.running.is_none()
-            && channel.draining.is_none()
-            && !channel.stopped
-            && self.cut_off.load(Acquire) == 0
-        {
-            let Some((lane, mut transfer)) = channel.lanes.next() else {
-                return;
-            };
-            transfer.start_ns = now();
-            self.start_piece(slot, channel, Some(lane), transfer);
-        }
+impl Channel<'_> {
+    /// Returns whether the card takes another transfer now.
+    fn has_room(&self) -> bool {
+        let Some(newest) = self.given.back() else {
+            return self.hw.room() > 0;
+        };
+        // Copied data have but one buffer to pass through.
+        self.bounce.is_none()
+            && !self.given.is_full()
+            && self.hw.room() > 0
+            && self.bytes < MOST_GIVEN
+            && newest.transfer.rest() == newest.length
     }
 
-    /// Gives the card the next piece of a transfer, or ends the transfer if that cannot be.
-    fn start_piece(
-        &self,
-        slot: &Slot,
-        channel: &mut Channel,
-        lane: Option<usize>,
-        transfer: KBox<Transfer>,
-    ) {
-        let Some(work) = &transfer.work else {
-            return self.finish(channel, lane, transfer, Err(EIO));
-        };
-        let piece = match self.prepare(channel.bounce.as_ref(), work, transfer.bytes) {
-            Ok(piece) => piece,
-            Err(error) => return self.finish(channel, lane, transfer, Err(error)),
-        };
-        let now = now();
-        let mut deadline = now.saturating_add(self.timeout_ns);
-        if work.timeout_ns != 0 {
-            deadline = deadline.min(transfer.start_ns.saturating_add(work.timeout_ns));
-        }
-        let descriptor = Descriptor {
-            direction: work.direction,
-            bus: piece.bus,
-            // Cannot wrap: the range was checked against the card's memory.
-            card_offset: work.card_offset + transfer.bytes,
-            length: piece.length,
-        };
-        if let Err(error) = self.hw.start(slot.index, &descriptor, true) {
-            return self.finish(channel, lane, transfer, Err(error));
-        }
-        self.stats.descriptors.add(1);
-        channel.running = Some(Running {
-            transfer,
-            lane,
-            piece,
-            deadline,
-            last: false,
-        });
-        self.kick.watch(deadline);
-    }
-
-    /// Called when the card says that a channel's piece has ended.
-    pub(super) fn ended(&self, slot: &Slot, channel: &mut Channel, failed: bool) {
-        if self.hw.state(slot.index) != State::Idle {
-            // Late news of a piece that was given up, or a card that has gone: `tick()` sees to it.
-            self.stats.spurious_interrupts.add(1);
-            return;
-        }
-        if channel.draining.is_some() {
-            return self.resume(slot, channel);
-        }
-        let Some(Running {
-            mut transfer,
-            lane,
-            piece,
-            last,
-            ..
-        }) = channel.running.take()
-        else {
-            self.stats.spurious_interrupts.add(1);
-            return;
-        };
-        // What ended while the card was cut off did not move anything.
-        let failed = failed || self.cut_off.load(Acquire) != 0;
-        let result = match (&transfer.work, failed) {
-            (Some(work), false) => self
-                .retire(channel.bounce.as_ref(), work, transfer.bytes, piece)
-                .map(|()| (work.direction, transfer.bytes + piece.length == work.length)),
-            _ => Err(EIO),
-        };
-        match result {
-            Err(error) => self.finish(channel, lane, transfer, Err(error)),
-            Ok((direction, whole)) => {
-                transfer.bytes += piece.length;
-                match direction {
-                    Direction::ToCard => self.stats.bytes_to_card.add(piece.length),
-                    Direction::FromCard => self.stats.bytes_from_card.add(piece.length),
-                }
-                if whole {
-                    self.finish(channel, lane, transfer, Ok(()));
-                } else if channel.stopped {
-                    self.finish(channel, lane, transfer, Err(ENODEV));
-                } else if last {
-                    self.finish(channel, lane, transfer, Err(ECANCELED));
-                } else {
-                    self.start_piece(slot, channel, lane, transfer);
-                }
+    /// Keeps the buffer of a transfer that is given up while the card may still use it.
+    pub(super) fn hold(&mut self, transfer: &mut Transfer) {
+        if let Some(work) = transfer.work.take() {
+            // There is room: nothing is given while something is held. If not, the card has the memory.
+            if let Err(buffer) = self.held.push_back(work.buffer) {
+                core::mem::forget(buffer);
             }
         }
-        self.start_next(slot, channel);
+    }
+}
+
+impl Engine<'_> {
+    /// Gives the card what goes next, as much as it takes; and tells it, if there was `news` before.
+    pub(super) fn start_next(&self, channel: &mut Channel<'_>, mut news: bool) {
+        let may = channel.draining.is_none() && !channel.stopped;
+        if may && self.cut_off.load(Acquire) == 0 {
+            if channel.again {
+                match self.give_again(channel) {
+                    Ok(some) => news |= some,
+                    // It stays as it is; `tick()` comes again.
+                    Err(_) => return,
+                }
+            }
+            while channel.has_room() {
+                let Some((lane, transfer)) = channel.lanes.next() else {
+                    break;
+                };
+                news |= self.give(channel, Some(lane), transfer);
+            }
+        }
+        if news {
+            channel.hw.submit();
+            self.stats.doorbells.add(1);
+        }
+        if channel.deadline == NEVER {
+            self.set_deadline(channel);
+        }
+    }
+
+    /// Sets the time limit of the oldest chain, which the card begins now.
+    fn set_deadline(&self, channel: &mut Channel<'_>) {
+        let Some(given) = channel.given.front_mut() else {
+            return;
+        };
+        let now = now();
+        if given.transfer.start_ns == 0 {
+            given.transfer.start_ns = now;
+        }
+        channel.deadline = now.saturating_add(self.timeout_ns);
+        match given.transfer.work.as_ref().map(|work| work.timeout_ns) {
+            None | Some(0) => {}
+            Some(limit) => {
+                let end = given.transfer.start_ns.saturating_add(limit);
+                channel.deadline = channel.deadline.min(end);
+            }
+        }
+        self.kick.watch(channel.deadline);
+    }
+
+    /// Puts down the next chain of a transfer, or ends the transfer if that cannot be. Returns whether the
+    /// card must be told.
+    fn give(
+        &self,
+        channel: &mut Channel<'_>,
+        lane: Option<usize>,
+        transfer: KBox<Transfer>,
+    ) -> bool {
+        let Some(work) = &transfer.work else {
+            self.finish(channel, lane, transfer, Err(EIO));
+            return false;
+        };
+        let bounce = channel.bounce.as_ref();
+        let put = self.put_down(&mut *channel.hw, bounce, work, transfer.bytes, MOST_CHAIN);
+        let length = match put {
+            Ok(length) => length,
+            Err(error) => {
+                self.finish(channel, lane, transfer, Err(error));
+                return false;
+            }
+        };
+        channel.bytes += length;
+        let given = Given {
+            transfer,
+            lane,
+            length,
+            last: false,
+            cuts: self.cuts.load(Acquire),
+        };
+        // There is room, see `has_room()`, or one has just been taken out. If not, the card has the memory.
+        if let Err(given) = channel.given.push_back(given) {
+            core::mem::forget(given);
+        }
+        true
+    }
+
+    /// Gives the card again what it has forgotten. Returns whether it must be told.
+    fn give_again(&self, channel: &mut Channel<'_>) -> Result<bool> {
+        channel.hw.start(channel.vector)?;
+        let Channel {
+            hw, given, bounce, ..
+        } = channel;
+        let mut news = false;
+        for given in given.iter_mut() {
+            let Some(work) = &given.transfer.work else {
+                continue;
+            };
+            // The same memory in as many descriptors: there is room for all.
+            let done = given.transfer.bytes;
+            self.put_down(&mut **hw, bounce.as_ref(), work, done, given.length)?;
+            given.cuts = self.cuts.load(Acquire);
+            news = true;
+        }
+        channel.again = false;
+        channel.deadline = NEVER;
+        Ok(news)
+    }
+
+    /// Takes what the card has done, and gives it what goes next. Returns whether there was anything.
+    pub(super) fn collect(&self, channel: &mut Channel<'_>) -> bool {
+        if channel.draining.is_some() {
+            if channel.hw.state() == State::Idle {
+                self.resume(channel);
+                return true;
+            }
+            return false;
+        }
+        match self.collect_ended(channel) {
+            Some(more) => self.start_next(channel, more),
+            None => return false,
+        }
+        true
+    }
+
+    /// Takes what the card has done. `None` if there was nothing, else whether it must be told of more.
+    pub(super) fn collect_ended(&self, channel: &mut Channel<'_>) -> Option<bool> {
+        let mut news = None;
+        while !channel.again {
+            let Some(end) = channel.hw.pop() else {
+                break;
+            };
+            let mut more = false;
+            if let Some(given) = channel.given.pop_front() {
+                channel.bytes -= given.length;
+                more = self.ended(channel, given, end);
+            }
+            news = Some(news.unwrap_or(false) | more);
+        }
+        if news.is_some() {
+            channel.deadline = NEVER;
+        }
+        news
+    }
+
+    /// Called when a chain has ended. Returns whether the card was given the next one of the transfer.
+    fn ended(&self, channel: &mut Channel<'_>, given: Given, end: End) -> bool {
+        let Given {
+            mut transfer,
+            lane,
+            length,
+            last,
+            cuts,
+        } = given;
+        let bytes = end.bytes.min(length);
+        if transfer.start_ns == 0 {
+            // It began and ended since we looked last.
+            transfer.start_ns = now();
+        }
+        let failed = end.failed || cuts != self.cuts.load(Acquire);
+        let moved = match &transfer.work {
+            Some(work) => self
+                .retire(channel.bounce.as_ref(), work, transfer.bytes, bytes)
+                .map(|()| work.direction),
+            None => Err(EIO),
+        };
+        let result = match moved {
+            Err(error) => Err(error),
+            Ok(direction) => {
+                transfer.bytes += bytes;
+                match direction {
+                    Direction::ToCard => self.stats.bytes_to_card.add(bytes),
+                    Direction::FromCard => self.stats.bytes_from_card.add(bytes),
+                }
+                // A chain that ends well and short is the end of its transfer, too.
+                match (failed, transfer.rest()) {
+                    (true, _) => Err(EIO),
+                    (false, 0) => Ok(()),
+                    (false, _) if bytes < length => Ok(()),
+                    (false, _) if channel.stopped => Err(ENODEV),
+                    (false, _) if last => Err(ECANCELED),
+                    (false, _) => return self.give(channel, lane, transfer),
+                }
+            }
+        };
+        self.finish(channel, lane, transfer, result);
+        false
     }
 
     /// Ends a transfer.
     pub(super) fn finish(
         &self,
-        channel: &mut Channel,
+        channel: &mut Channel<'_>,
         lane: Option<usize>,
         mut transfer: KBox<Transfer>,
         result: Result,

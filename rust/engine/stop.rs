@@ -16,7 +16,10 @@ use super::{
 use crate::{
     completion::Port,
     ext::pci as ext_pci,
-    hw::State, //
+    hw::{
+        self,
+        State, //
+    }, //
 };
 
 impl Engine<'_> {
@@ -24,8 +27,7 @@ impl Engine<'_> {
     fn state(&self) -> State {
         let mut all = State::Idle;
         for slot in &self.slots {
-            let _channel = slot.channel.lock();
-            match self.hw.state(slot.index) {
+            match slot.channel.lock().hw.state() {
                 State::Busy => return State::Busy,
                 State::Gone => all = State::Gone,
                 State::Idle => {}
@@ -42,8 +44,13 @@ impl Engine<'_> {
         if self.stopped.xchg(true, Full) {
             return;
         }
+        let abort = self.hw.traits().abort;
         for slot in &self.slots {
-            slot.channel.lock().stopped = true;
+            let mut channel = slot.channel.lock();
+            channel.stopped = true;
+            if abort {
+                channel.hw.abort();
+            }
         }
         let idle = read_poll_timeout(
             || Ok(self.state()),
@@ -52,10 +59,9 @@ impl Engine<'_> {
             Delta::from_millis(1500),
         );
         if idle.is_err() {
-            for slot in &self.slots {
-                let _channel = slot.channel.lock();
-                self.hw.abort(slot.index);
-            }
+            // What ends from now on has not moved anything.
+            self.cuts.fetch_add(1, Full);
+            dev_warn!(self.pdev, "card is at work still; it is cut off\n");
         }
         ext_pci::clear_master(self.pdev);
         let state = self.state();
@@ -74,36 +80,46 @@ impl Engine<'_> {
         for slot in &self.slots {
             let mut channel = slot.channel.lock();
             core::mem::forget(channel.bounce.take());
-            let running = channel
-                .running
-                .as_ref()
-                .and_then(|running| running.transfer.work.as_ref());
-            let draining = channel
-                .draining
-                .as_ref()
-                .and_then(|draining| draining.work.as_ref());
-            for work in [running, draining].into_iter().flatten() {
-                work.buffer.quarantine();
+            channel.hw.quarantine();
+            let Channel { given, held, .. } = &mut *channel;
+            let given = given.iter_mut().filter_map(|g| g.transfer.work.as_ref());
+            for buffer in given.map(|work| &work.buffer) {
+                buffer.quarantine();
+            }
+            for buffer in held.iter_mut() {
+                buffer.quarantine();
             }
         }
     }
 
-    /// Ends all transfers with ENODEV and wakes everybody up, after [`Engine::stop`]. An interrupt
-    /// handler that still runs, for a neighbour on the line, finds nothing to do.
+    /// Ends all transfers with ENODEV, wakes everybody up, and gives back the memory that the channels share
+    /// with the card, after [`Engine::stop`]. May sleep. An interrupt handler that still runs, for a
+    /// neighbour on the line, finds nothing to do.
     pub(crate) fn drain(&self) {
         for slot in &self.slots {
+            // Allocates nothing: it has no size.
+            let absent = KBox::new(hw::Absent, GFP_KERNEL);
             let mut channel = slot.channel.lock();
+            if channel.draining.is_none() {
+                // What ended before the card was stopped ended well.
+                let _ = self.collect_ended(&mut channel);
+            }
             Self::end_draining(&mut channel);
-            if let Some(running) = channel.running.take() {
-                self.finish(&mut channel, running.lane, running.transfer, Err(ENODEV));
+            while let Some(given) = channel.given.pop_front() {
+                self.finish(&mut channel, given.lane, given.transfer, Err(ENODEV));
             }
             self.fail_queued(&mut channel, ENODEV);
             channel.lanes.for_each_port(Port::set_gone);
+            let bounce = channel.bounce.take();
+            let hw = absent.map(|absent| core::mem::replace(&mut channel.hw, absent));
+            drop(channel);
+            // To give back what the DMA API gave may sleep.
+            drop((bounce, hw));
         }
     }
 
     /// Ends everything that is queued with `error`.
-    pub(super) fn fail_queued(&self, channel: &mut Channel, error: Error) {
+    pub(super) fn fail_queued(&self, channel: &mut Channel<'_>, error: Error) {
         while let Some((lane, transfer)) = channel.lanes.next() {
             self.finish(channel, Some(lane), transfer, Err(error));
         }

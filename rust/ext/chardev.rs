@@ -43,6 +43,10 @@ use kernel::{
 };
 
 use self::vtable::VTable;
+use super::uring::{
+    Id,
+    Request, //
+};
 
 /// Where a read or write is, and how it may wait.
 pub(crate) struct Position {
@@ -103,6 +107,12 @@ pub(crate) trait Operations: Sized + Send + Sync + 'static {
 
     /// Called for `poll(2)`, also after the device is gone; returns `EPOLL*`.
     fn poll(this: Pin<&Self>, dev: &Device<Self>, file: &File, table: PollTable<'_>) -> u32;
+
+    /// Called for a command of io_uring's; returns its result, or [`EIOCBQUEUED`] if it goes on.
+    fn uring(this: Pin<&Self>, dev: &Device<Self>, request: Request) -> Result<u32>;
+
+    /// Called for a command that has begun and is wanted back. May do nothing: it is waited for.
+    fn uring_cancel(this: Pin<&Self>, dev: &Device<Self>, command: Id);
 
     /// Called for `/proc/PID/fdinfo/N`.
     fn show_fdinfo(this: Pin<&Self>, dev: &Device<Self>, m: &SeqFile);

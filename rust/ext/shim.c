@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Inlines and macros of the kernel that bindgen does not see, one call each.
+ * Inlines, macros and functions of the kernel that bindgen does not see, one call each
+ * (a completion of io_uring's, whose callback takes types of its own, is two).
  * Their Rust declarations, with what each requires, are in shim.rs.
  */
 #include <linux/anon_inodes.h>
@@ -8,9 +9,12 @@
 #include <linux/device.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
+#include <linux/interrupt.h>
 #include <linux/io.h>
+#include <linux/io_uring/cmd.h>
 #include <linux/iommu-dma.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -54,6 +58,18 @@ int userdma_mmap_write_lock_killable(struct mm_struct *mm);
 unsigned long userdma_memlock_limit(void);
 void userdma_mmap_write_unlock(struct mm_struct *mm);
 void userdma_set_seg_boundary(struct device *dev, unsigned long mask);
+struct file *userdma_uring_file(const struct io_uring_cmd *cmd);
+bool userdma_uring_nonblock(unsigned int flags);
+bool userdma_uring_cancels(unsigned int flags);
+u32 userdma_uring_op(const struct io_uring_cmd *cmd);
+bool userdma_uring_payload(const struct io_uring_cmd *cmd, unsigned int flags, void *to, size_t len);
+void userdma_uring_begin(struct io_uring_cmd *cmd, unsigned int flags);
+void userdma_uring_complete(struct io_uring_cmd *cmd, s32 result, u64 bytes);
+void userdma_irq_spread(unsigned int irq, unsigned int nth, int node);
+void userdma_irq_forget_hint(unsigned int irq);
+struct eventfd_ctx *userdma_eventfd_get(int fd);
+void userdma_eventfd_put(struct eventfd_ctx *ctx);
+void userdma_eventfd_signal(struct eventfd_ctx *ctx);
 
 /* Zeroed, charged to the caller's memory cgroup, quiet, and no OOM kill. */
 struct folio *userdma_folio_alloc(unsigned int order, int nid, bool only_there)
@@ -264,4 +280,89 @@ void userdma_mmap_write_unlock(struct mm_struct *mm)
 void userdma_set_seg_boundary(struct device *dev, unsigned long mask)
 {
 	dma_set_seg_boundary(dev, mask);
+}
+
+struct eventfd_ctx *userdma_eventfd_get(int fd)
+{
+	return eventfd_ctx_fdget(fd);
+}
+
+void userdma_eventfd_put(struct eventfd_ctx *ctx)
+{
+	eventfd_ctx_put(ctx);
+}
+
+void userdma_eventfd_signal(struct eventfd_ctx *ctx)
+{
+	eventfd_signal(ctx);
+}
+
+void userdma_irq_spread(unsigned int irq, unsigned int nth, int node)
+{
+	irq_set_affinity_and_hint(irq, cpumask_of(cpumask_local_spread(nth, node)));
+}
+
+void userdma_irq_forget_hint(unsigned int irq)
+{
+	irq_update_affinity_hint(irq, NULL);
+}
+
+struct file *userdma_uring_file(const struct io_uring_cmd *cmd)
+{
+	return cmd->file;
+}
+
+bool userdma_uring_nonblock(unsigned int flags)
+{
+	return flags & IO_URING_F_NONBLOCK;
+}
+
+bool userdma_uring_cancels(unsigned int flags)
+{
+	return flags & IO_URING_F_CANCEL;
+}
+
+u32 userdma_uring_op(const struct io_uring_cmd *cmd)
+{
+	return READ_ONCE(cmd->cmd_op);
+}
+
+/* Copies, since the program can change its entry at any time. */
+bool userdma_uring_payload(const struct io_uring_cmd *cmd, unsigned int flags, void *to, size_t len)
+{
+	if (!(flags & IO_URING_F_SQE128))
+		return false;
+	memcpy(to, cmd->sqe->cmd, len);
+	return true;
+}
+
+/* What a command keeps until it completes. */
+struct userdma_uring {
+	u64 bytes;
+	s32 result;
+	bool cqe32;
+};
+
+void userdma_uring_begin(struct io_uring_cmd *cmd, unsigned int flags)
+{
+	io_uring_cmd_to_pdu(cmd, struct userdma_uring)->cqe32 = flags & IO_URING_F_CQE32;
+	io_uring_cmd_mark_cancelable(cmd, flags);
+}
+
+static void userdma_uring_end(struct io_tw_req tw_req, io_tw_token_t tw)
+{
+	struct io_uring_cmd *cmd = io_uring_cmd_from_tw(tw_req);
+	const struct userdma_uring *end = io_uring_cmd_to_pdu(cmd, struct userdma_uring);
+
+	__io_uring_cmd_done(cmd, end->result, end->bytes, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS,
+			    end->cqe32);
+}
+
+void userdma_uring_complete(struct io_uring_cmd *cmd, s32 result, u64 bytes)
+{
+	struct userdma_uring *end = io_uring_cmd_to_pdu(cmd, struct userdma_uring);
+
+	end->result = result;
+	end->bytes = bytes;
+	io_uring_cmd_complete_in_task(cmd, userdma_uring_end);
 }

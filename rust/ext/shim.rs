@@ -68,4 +68,25 @@ unsafe extern "C" {
     pub(super) fn userdma_memlock_limit() -> c_ulong;
     pub(super) fn userdma_mmap_write_unlock(mm: *mut bindings::mm_struct);
     pub(super) fn userdma_set_seg_boundary(dev: *mut bindings::device, mask: c_ulong);
+    pub(super) fn userdma_uring_file(cmd: *const bindings::io_uring_cmd) -> *mut bindings::file;
+    pub(super) fn userdma_uring_nonblock(flags: c_uint) -> bool;
+    pub(super) fn userdma_uring_cancels(flags: c_uint) -> bool;
+    pub(super) fn userdma_uring_op(cmd: *const bindings::io_uring_cmd) -> u32;
+    pub(super) fn userdma_uring_payload(
+        cmd: *const bindings::io_uring_cmd,
+        flags: c_uint,
+        to: *mut c_void,
+        len: usize,
+    ) -> bool;
+    pub(super) fn userdma_uring_begin(cmd: *mut bindings::io_uring_cmd, flags: c_uint);
+    pub(super) fn userdma_uring_complete(
+        cmd: *mut bindings::io_uring_cmd,
+        result: c_int,
+        bytes: u64,
+    );
+    pub(super) fn userdma_irq_spread(irq: c_uint, nth: c_uint, node: c_int);
+    pub(super) fn userdma_irq_forget_hint(irq: c_uint);
+    pub(super) fn userdma_eventfd_get(fd: c_int) -> *mut c_void;
+    pub(super) fn userdma_eventfd_put(ctx: *mut c_void);
+    pub(super) fn userdma_eventfd_signal(ctx: *mut c_void);
 }

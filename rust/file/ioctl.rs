@@ -79,7 +79,9 @@ impl OpenFile {
             uapi::USERDMA_IOCTL_BUF_FREE => self.buf_free(arg),
             uapi::USERDMA_IOCTL_SUBMIT => self.submit(dev, arg, nonblock),
             uapi::USERDMA_IOCTL_WAIT => self.wait(arg, nonblock),
+            uapi::USERDMA_IOCTL_CANCEL => self.cancel(dev, arg),
             uapi::USERDMA_IOCTL_BUF_REGISTER => self.buf_register(dev, arg),
+            uapi::USERDMA_IOCTL_EVENTFD => self.eventfd(dev, arg),
             uapi::USERDMA_IOCTL_BUF_SYNC => self.buf_sync(dev, arg),
             _ => Err(ENOTTY),
         }
@@ -114,9 +116,9 @@ fn fill_info(bound: &Bound<'_>, info: &mut uapi::userdma_info) -> Result {
     copy_name(&mut info.out_bus_name, card.name());
     info.out_capabilities = card.capabilities();
     info.out_dma_mask = card.dma_mask;
-    info.out_card_size = traits.card_size;
-    info.out_max_transfer = traits.card_size;
-    info.out_max_descriptor = traits.max_descriptor;
+    info.out_card_size = card.engine.hw.memory();
+    info.out_max_transfer = card.engine.hw.memory();
+    info.out_max_descriptor = traits.max_descriptor.min(card.engine.hw.memory());
     info.out_alignment = u32::try_from(traits.alignment)?;
     info.out_channels = u32::from(traits.channels);
     info.out_vectors = bound.vectors;

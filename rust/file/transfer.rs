@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! SUBMIT and WAIT.
+//! SUBMIT, CANCEL, WAIT and EVENTFD.
 
 use kernel::prelude::*;
 
@@ -15,15 +15,20 @@ use crate::{
     buffer::BufferRef,
     completion::{
         Patience,
+        Teller,
         DEPTH, //
     },
-    ext::chardev::Device,
-    hw::{
-        Direction,
-        Traits, //
+    ext::{
+        chardev::Device,
+        eventfd::EventFd, //
     },
+    hw::Direction,
     pure::range,
-    queue::Work,
+    queue::{
+        Entry,
+        Transfer,
+        Work, //
+    },
     service,
     uapi::{
         self,
@@ -31,6 +36,17 @@ use crate::{
         Array, //
     }, //
 };
+
+/// The most entries that are queued at once: the card is told of them together.
+const BATCH: u32 = 64;
+
+/// Which transfers are to be withdrawn.
+pub(super) struct Withdraw {
+    channel: usize,
+    lane: usize,
+    /// Those with this `user_data`; else all.
+    only: Option<u64>,
+}
 
 impl OpenFile {
     pub(super) fn submit(&self, dev: &Device<Self>, arg: usize, nonblock: bool) -> Result {
@@ -43,9 +59,20 @@ impl OpenFile {
         argument.check_writable(&submit)?;
 
         let mut accepted = 0;
+        let mut one = [None];
+        let mut many = KVec::new();
+        let batch = match entries.count().min(BATCH) {
+            1 => &mut one[..],
+            count => {
+                for _ in 0..count {
+                    many.push(None, GFP_KERNEL)?;
+                }
+                &mut many[..]
+            }
+        };
         while accepted < entries.count() {
-            match self.submit_one(dev, &entries, accepted, nonblock || accepted > 0) {
-                Ok(()) => accepted += 1,
+            match self.submit_some(dev, &entries, accepted, nonblock, batch) {
+                Ok(count) => accepted += count,
                 Err(error) if accepted == 0 => return Err(error),
                 Err(_) => break,
             }
@@ -54,59 +81,63 @@ impl OpenFile {
         argument.write(&submit)
     }
 
-    /// Checks and queues entry `index`.
-    fn submit_one(
+    /// Checks and queues entries from `first` on, as many as `batch` has places. Returns how many, at least
+    /// one; it sleeps for a place only if `first` is 0.
+    fn submit_some(
         &self,
         dev: &Device<Self>,
         entries: &Array,
-        index: u32,
+        first: u32,
         nonblock: bool,
-    ) -> Result {
-        let entry: uapi::userdma_transfer = entries.read(index)?;
-        let lane = *self
-            .lanes
-            .get(usize::from(entry.channel))
-            .ok_or(EINVAL)
-            .or_else(|error| check_entry(&entry).and(Err(error)))?;
-        let work = self.work(dev, &entry)?;
+        batch: &mut [Option<Entry>],
+    ) -> Result<u32> {
+        let mut count = 0;
+        for (index, place) in (first..entries.count()).zip(batch.iter_mut()) {
+            match self.check(entries, index) {
+                Ok(entry) => *place = Some(entry),
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => break,
+            }
+            count += 1;
+        }
+        let batch = batch.get_mut(..count).ok_or(EINVAL)?;
         // Sleeps, if at all, without the guard; what it waits for, unbind ends.
         let patience = Patience {
             deadline: service::NEVER,
-            nonblock,
+            nonblock: nonblock || first > 0,
         };
-        let mut transfer = self.port.reserve(patience)?;
-        transfer.assign(entry.user_data, entry.channel, work);
-        let mut transfer = Some(transfer);
-        let result = dev.with(|bound| {
-            let Some(ready) = transfer.take() else {
-                return Err(EINVAL);
-            };
-            let submitted = bound.card.engine.submit(entry.channel, lane, ready);
-            submitted.map_err(|(back, error)| {
-                transfer = Some(back);
-                error
-            })
-        });
-        match (result, transfer) {
-            (Ok(()), _) => {
-                self.port.stats.submitted.add(1);
-                Ok(())
-            }
-            (Err(error), Some(mut transfer)) => {
+        let reserved = self.port.reserve(batch, Teller::Wait, patience);
+        let queued = reserved.and_then(|()| dev.with(|bound| bound.card.engine.submit(batch)));
+        // Memory of programs is given back here, without the guard.
+        for transfer in batch.iter_mut().filter_map(Option::take) {
+            if let Some(mut transfer) = transfer.into_transfer() {
                 transfer.work = None;
-                self.port.cancel_reservation(transfer);
-                Err(error)
+                self.port.cancel_reservation(transfer, Teller::Wait);
             }
-            (Err(error), None) => Err(error),
         }
+        let queued = queued?;
+        self.port.stats.submitted.add(u64::from(queued));
+        Ok(queued)
+    }
+
+    /// Reads and checks entry `index`.
+    fn check(&self, entries: &Array, index: u32) -> Result<Entry> {
+        self.checked(&entries.read(index)?)
+    }
+
+    /// Checks an entry.
+    pub(super) fn checked(&self, entry: &uapi::userdma_transfer) -> Result<Entry> {
+        let lane = self.lanes.get(usize::from(entry.channel)).ok_or(EINVAL);
+        let lane = *lane.or_else(|error| check_entry(entry).and(Err(error)))?;
+        let work = self.work(entry)?;
+        Ok(Entry::new(entry.user_data, entry.channel, lane, work))
     }
 
     /// Turns the names in `entry` into references, and checks its ranges.
-    fn work(&self, dev: &Device<Self>, entry: &uapi::userdma_transfer) -> Result<Work> {
+    fn work(&self, entry: &uapi::userdma_transfer) -> Result<Work> {
         check_entry(entry)?;
-        let traits: &'static Traits = dev.with(|bound| Ok(bound.card.engine.hw.traits()))?;
         let places = entry.buffer_offset | entry.card_offset | entry.length;
-        require(places & (traits.alignment - 1) == 0)?;
+        require(places & (self.alignment - 1) == 0)?;
         let direction = match u32::from(entry.op) {
             uapi::USERDMA_OP_TO_CARD => Direction::ToCard,
             _ => Direction::FromCard,
@@ -123,7 +154,7 @@ impl OpenFile {
         if direction == Direction::FromCard && buffer.source_only() {
             return Err(EACCES);
         }
-        check_ranges(&buffer, entry, traits)?;
+        self.check_ranges(&buffer, entry)?;
         Ok(Work {
             direction,
             buffer,
@@ -131,6 +162,69 @@ impl OpenFile {
             length: entry.length,
             card_offset: entry.card_offset,
             timeout_ns: entry.timeout_ns,
+        })
+    }
+
+    fn check_ranges(&self, buffer: &BufferRef, entry: &uapi::userdma_transfer) -> Result {
+        let (length, align) = (entry.length, self.alignment);
+        range::check(entry.buffer_offset, length, buffer.length, align)
+            .and_then(|()| range::check(entry.card_offset, length, self.card_size, align))
+            .map_err(range_error)
+    }
+
+    pub(super) fn cancel(&self, dev: &Device<Self>, arg: usize) -> Result {
+        let (argument, mut cancel) = Argument::read::<uapi::userdma_cancel>(arg)?;
+        let which = self.check_cancel(&cancel)?;
+        // Before anything is withdrawn: nobody could be told how many were.
+        argument.check_writable(&cancel)?;
+        cancel.out_count = self.withdraw(dev, which)?;
+        argument.write(&cancel)
+    }
+
+    /// Checks what is to be withdrawn.
+    pub(super) fn check_cancel(&self, cancel: &uapi::userdma_cancel) -> Result<Withdraw> {
+        check_flags(cancel.flags, uapi::USERDMA_CANCEL_ALL)?;
+        let all = cancel.flags & uapi::USERDMA_CANCEL_ALL != 0;
+        require(cancel.reserved == 0 && !(all && cancel.user_data != 0))?;
+        let channel = usize::try_from(cancel.channel)?;
+        Ok(Withdraw {
+            channel,
+            lane: *self.lanes.get(channel).ok_or(EINVAL)?,
+            only: (!all).then_some(cancel.user_data),
+        })
+    }
+
+    /// Withdraws transfers; returns how many.
+    pub(super) fn withdraw(&self, dev: &Device<Self>, which: Withdraw) -> Result<u32> {
+        let wanted = |transfer: &Transfer| {
+            !transfer.direct && which.only.is_none_or(|data| data == transfer.user_data)
+        };
+        dev.with(|bound| {
+            let engine = &bound.card.engine;
+            Ok(engine.cancel(which.channel, which.lane, wanted))
+        })
+    }
+
+    pub(super) fn eventfd(&self, dev: &Device<Self>, arg: usize) -> Result {
+        let (_, eventfd) = Argument::read::<uapi::userdma_eventfd>(arg)?;
+        check_flags(eventfd.flags, uapi::USERDMA_EVENTFD_VECTOR)?;
+        let of_vector = eventfd.flags & uapi::USERDMA_EVENTFD_VECTOR != 0;
+        require(of_vector || eventfd.vector == 0)?;
+        let new = match eventfd.fd {
+            -1 => None,
+            fd => {
+                require(fd >= 0)?;
+                Some(EventFd::get(fd)?)
+            }
+        };
+        dev.with(|bound| {
+            if !of_vector {
+                self.port.tell_records(new);
+                return Ok(());
+            }
+            require(eventfd.vector < bound.vectors)?;
+            bound.card.engine.watch_interrupts();
+            self.port.tell_interrupts(eventfd.vector, new)
         })
     }
 
@@ -168,13 +262,6 @@ fn check_entry(entry: &uapi::userdma_transfer) -> Result {
     check_flags(entry.flags, uapi::USERDMA_TRANSFER_BARRIER)?;
     require(entry.reserved == 0 && entry.buffer2 == 0)?;
     require(entry.length != 0)
-}
-
-fn check_ranges(buffer: &BufferRef, entry: &uapi::userdma_transfer, traits: &Traits) -> Result {
-    let align = traits.alignment;
-    range::check(entry.buffer_offset, entry.length, buffer.length, align)
-        .and_then(|()| range::check(entry.card_offset, entry.length, traits.card_size, align))
-        .map_err(range_error)
 }
 
 /// Returns the errno that says why a range is refused.

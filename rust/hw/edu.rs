@@ -12,14 +12,16 @@ use kernel::{
     },
     pci,
     prelude::*,
+    sync::Arc,
     time::Delta, //
 };
 
 use super::{
     Backend,
+    Channel,
     Descriptor,
     Direction,
-    Ended,
+    End,
     State,
     Traits, //
 };
@@ -79,11 +81,11 @@ mod regs {
         }
     }
 
-    /// The interrupt of a transfer that has ended.
-    pub(super) const IRQ_DMA: u32 = 0x100;
-
     /// Where the card's memory begins in its own addresses.
     pub(super) const MEMORY: u64 = 0x40000;
+
+    /// And how many bytes it has.
+    pub(super) const MEMORY_SIZE: u64 = 4096;
 
     /// The end of the registers.
     pub(super) const END: usize = 0xa0;
@@ -91,11 +93,11 @@ mod regs {
 
 pub(super) const TRAITS: Traits = Traits {
     name: c"edu",
-    card_size: 4096,
     max_descriptor: 4096,
     boundary: 1 << 32,
     alignment: 1,
     channels: 1,
+    depth: 1,
     vectors: 1,
     dma_bits: 28,
     abort: false,
@@ -104,23 +106,39 @@ pub(super) const TRAITS: Traits = Traits {
 /// Longer than any transfer takes.
 const STOP: Delta = Delta::from_millis(1000);
 
+type Bar<'bound> = pci::Bar<'bound, { regs::END }>;
+
 /// An `edu` card.
-pub(crate) struct Edu<'bound> {
+pub(super) struct Edu<'bound> {
     pdev: &'bound pci::Device<device::Bound>,
-    bar: pci::Bar<'bound, { regs::END }>,
+    bar: Arc<Bar<'bound>>,
 }
 
 impl<'bound> Edu<'bound> {
     pub(super) fn new(pdev: &'bound pci::Device<device::Bound>) -> Result<Self> {
+        let bar = pdev.iomap_region_sized(0, c"userdma edu")?;
         Ok(Self {
             pdev,
-            bar: pdev.iomap_region_sized(0, c"userdma edu")?,
+            bar: Arc::new(bar, GFP_KERNEL)?,
         })
     }
 }
 
-impl Backend for Edu<'_> {
-    fn reset(&self) -> Result {
+fn state(bar: &Bar<'_>) -> State {
+    // 64-bit registers are checked at run time: the kernel crate takes it that a BAR is aligned to 4
+    // bytes only.
+    let Ok(command) = bar.try_read(regs::DMA_COMMAND) else {
+        return State::Gone;
+    };
+    match command.into_raw() {
+        u64::MAX => State::Gone,
+        _ if command.run() => State::Busy,
+        _ => State::Idle,
+    }
+}
+
+impl<'bound> Backend<'bound> for Edu<'bound> {
+    fn reset(&self) -> Result<u64> {
         let id = self.bar.read(regs::ID);
         if u32::from(id.magic()) != 0xed || id.into_raw() == u32::MAX {
             dev_err!(self.pdev, "not an edu card: id {:#010x}\n", id.into_raw());
@@ -136,7 +154,7 @@ impl Backend for Edu<'_> {
         }
         // A transfer that somebody else began cannot be stopped, but it ends.
         read_poll_timeout(
-            || Ok(self.state(0)),
+            || Ok(state(&self.bar)),
             |state| *state != State::Busy,
             Delta::from_millis(5),
             STOP,
@@ -144,59 +162,116 @@ impl Backend for Edu<'_> {
         .inspect_err(|_| dev_err!(self.pdev, "card does not stop\n"))?;
         // What it had to tell is nobody's concern any more.
         let _ = self.interrupt();
-        Ok(())
+        Ok(regs::MEMORY_SIZE)
     }
 
-    fn start(&self, _channel: u16, descriptor: &Descriptor, notify: bool) -> Result {
-        let card = regs::MEMORY + descriptor.card_offset;
-        let (source, destination) = match descriptor.direction {
-            Direction::ToCard => (descriptor.bus, card),
-            Direction::FromCard => (card, descriptor.bus),
+    fn channel(&self, _index: u16) -> Result<KBox<dyn Channel + 'bound>> {
+        let channel = Dma {
+            bar: self.bar.clone(),
+            notify: false,
+            next: None,
+            given: None,
         };
-        let from_card = descriptor.direction == Direction::FromCard;
-        // 64-bit registers are checked at run time: the kernel crate takes it that a BAR is aligned
-        // to 4 bytes only.
-        self.bar
-            .try_write_reg(regs::DMA_SOURCE::zeroed().with_address(source))?;
-        self.bar
-            .try_write_reg(regs::DMA_DESTINATION::zeroed().with_address(destination))?;
-        self.bar
-            .try_write_reg(regs::DMA_COUNT::zeroed().with_bytes(descriptor.length))?;
-        // The last write starts the transfer. It is ordered behind all earlier writes to memory,
-        // and may stay posted: nothing here depends on when it arrives.
-        self.bar.try_write_reg(
-            regs::DMA_COMMAND::zeroed()
-                .with_run(true)
-                .with_from_card(from_card)
-                .with_notify(notify),
-        )
+        Ok(KBox::new(channel, GFP_KERNEL)?)
     }
 
-    fn abort(&self, _channel: u16) {}
-
-    fn state(&self, _channel: u16) -> State {
-        let Ok(command) = self.bar.try_read(regs::DMA_COMMAND) else {
-            return State::Gone;
-        };
-        match command.into_raw() {
-            u64::MAX => State::Gone,
-            _ if command.run() => State::Busy,
-            _ => State::Idle,
-        }
-    }
-
-    fn interrupt(&self) -> Option<Ended> {
+    fn interrupt(&self) -> bool {
         let status = self.bar.read(regs::IRQ_STATUS).into_raw();
         if status == 0 || status == u32::MAX {
-            return None;
+            return false;
         }
         self.bar
             .write_reg(regs::IRQ_ACK::zeroed().with_bits(status));
         // Flushes the acknowledgement: else a line interrupt would still be asserted on return.
         let _ = self.bar.read(regs::IRQ_STATUS);
-        Some(Ended {
-            channels: u32::from(status & regs::IRQ_DMA != 0),
-            failed: 0,
+        true
+    }
+}
+
+/// What the registers of a transfer are to hold.
+struct Program {
+    source: u64,
+    destination: u64,
+    length: u64,
+    from_card: bool,
+}
+
+/// The only channel, with room for one descriptor.
+struct Dma<'bound> {
+    bar: Arc<Bar<'bound>>,
+    notify: bool,
+    next: Option<Program>,
+    /// How many bytes the card was told to move.
+    given: Option<u64>,
+}
+
+impl Dma<'_> {
+    fn program(&self, program: &Program) -> Result {
+        self.bar
+            .try_write_reg(regs::DMA_SOURCE::zeroed().with_address(program.source))?;
+        self.bar
+            .try_write_reg(regs::DMA_DESTINATION::zeroed().with_address(program.destination))?;
+        self.bar
+            .try_write_reg(regs::DMA_COUNT::zeroed().with_bytes(program.length))?;
+        // The last write starts the transfer. It is ordered behind all earlier writes to memory,
+        // and may stay posted: nothing here depends on when it arrives.
+        self.bar.try_write_reg(
+            regs::DMA_COMMAND::zeroed()
+                .with_run(true)
+                .with_from_card(program.from_card)
+                .with_notify(self.notify),
+        )
+    }
+}
+
+impl Channel for Dma<'_> {
+    fn start(&mut self, vector: Option<u32>) -> Result {
+        self.notify = vector.is_some();
+        (self.next, self.given) = (None, None);
+        Ok(())
+    }
+
+    fn room(&self) -> usize {
+        usize::from(self.next.is_none() && self.given.is_none())
+    }
+
+    fn push(&mut self, descriptor: &Descriptor, _more: bool) {
+        let card = regs::MEMORY + descriptor.card_offset;
+        let (source, destination) = match descriptor.direction {
+            Direction::ToCard => (descriptor.bus, card),
+            Direction::FromCard => (card, descriptor.bus),
+        };
+        self.next = Some(Program {
+            source,
+            destination,
+            length: descriptor.length,
+            from_card: descriptor.direction == Direction::FromCard,
+        });
+    }
+
+    fn submit(&mut self) {
+        if let Some(program) = self.next.take() {
+            // If a register cannot be written the card stays idle, and has moved nothing.
+            let written = self.program(&program);
+            self.given = Some(written.map_or(0, |()| program.length));
+        }
+    }
+
+    fn pop(&mut self) -> Option<End> {
+        if self.given.is_none() || state(&self.bar) != State::Idle {
+            return None;
+        }
+        self.given.take().map(|bytes| End {
+            bytes,
+            failed: bytes == 0,
         })
     }
+
+    fn abort(&mut self) {}
+
+    fn state(&mut self) -> State {
+        state(&self.bar)
+    }
+
+    fn quarantine(&mut self) {}
 }

@@ -30,6 +30,37 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
         self.length == 0
     }
 
+    /// Returns whether there is no room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.length == self.slots.len()
+    }
+
+    fn index(&self, at: usize) -> usize {
+        (self.head + at) % self.slots.len().max(1)
+    }
+
+    /// Returns the first element.
+    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
+        self.slots.get_mut(self.head)?.as_mut()
+    }
+
+    /// Returns the last element.
+    pub(crate) fn back(&self) -> Option<&T> {
+        let last = self.length.checked_sub(1)?;
+        self.slots.get(self.index(last))?.as_ref()
+    }
+
+    /// Calls for each element, from the first to the last.
+    pub(crate) fn iter_mut<'a>(&'a mut self) -> impl Iterator<Item = &'a mut T>
+    where
+        T: 'a,
+    {
+        let head = self.head.min(self.slots.len());
+        let (behind, before) = self.slots.split_at_mut(head);
+        // What is not queued is `None`, wherever it is.
+        before.iter_mut().chain(behind).flatten()
+    }
+
     /// Appends `value`, or gives it back if the queue is full.
     pub(crate) fn push_back(&mut self, value: T) -> Result<(), T> {
         let capacity = self.slots.len();

@@ -53,7 +53,7 @@
 #define USERDMA_IOCTL_TYPE 0xDA
 
 /* The version of this header. It grows with every addition. */
-#define USERDMA_ABI_VERSION 2
+#define USERDMA_ABI_VERSION 3
 
 /*
  * An anonymous enum, not #define: bindgen does not evaluate macros that expand
@@ -66,12 +66,14 @@ enum {
 	USERDMA_IOCTL_BUF_FREE = _IO(USERDMA_IOCTL_TYPE, 0x03),
 	USERDMA_IOCTL_SUBMIT = _IO(USERDMA_IOCTL_TYPE, 0x04),
 	USERDMA_IOCTL_WAIT = _IO(USERDMA_IOCTL_TYPE, 0x05),
+	USERDMA_IOCTL_CANCEL = _IO(USERDMA_IOCTL_TYPE, 0x06),
 	USERDMA_IOCTL_BUF_REGISTER = _IO(USERDMA_IOCTL_TYPE, 0x07),
 	USERDMA_IOCTL_BUF_SYNC = _IO(USERDMA_IOCTL_TYPE, 0x08),
+	USERDMA_IOCTL_EVENTFD = _IO(USERDMA_IOCTL_TYPE, 0x09),
 	/*
-	 * Reserved, ENOTTY until they exist: 0x06 CANCEL, 0x09 EVENTFD,
-	 * 0x0a REGION_INFO, 0x0b BUS_ADDRESSES, 0x0c STREAM_CREATE,
-	 * 0x0d BUF_EXPORT, 0x0e BUF_IMPORT.
+	 * Reserved, ENOTTY until they exist: 0x0a REGION_INFO,
+	 * 0x0b BUS_ADDRESSES, 0x0c STREAM_CREATE, 0x0d BUF_EXPORT,
+	 * 0x0e BUF_IMPORT.
 	 */
 };
 
@@ -106,6 +108,8 @@ enum {
 	USERDMA_CAP_ABORT = 1 << 7,
 	/* BUF_REGISTER */
 	USERDMA_CAP_REGISTER = 1 << 8,
+	/* IORING_OP_URING_CMD */
+	USERDMA_CAP_URING = 1 << 9,
 };
 
 /* How the card interrupts, in userdma_info.out_interrupt. */
@@ -519,6 +523,87 @@ struct userdma_wait {
 	__u32 min;
 	__u32 out_count;
 	__aligned_u64 deadline_ns;
+};
+
+/* Flags of CANCEL. */
+enum {
+	/* whatever their user_data is */
+	USERDMA_CANCEL_ALL = 1 << 0,
+};
+
+/**
+ * struct userdma_cancel - ioctl(USERDMA_IOCTL_CANCEL)
+ * @size: sizeof(struct userdma_cancel)
+ * @flags: USERDMA_CANCEL_*
+ * @user_data: of the transfers; with USERDMA_CANCEL_ALL 0
+ * @channel: below userdma_info.out_channels
+ * @out_count: transfers that were withdrawn
+ * @reserved: must be 0
+ *
+ * Withdraws the transfers of this open file that the card was not given yet:
+ * each completes with ECANCELED, with nothing moved. One that the card was given
+ * runs on, and completes as if nobody had asked; if the card moves it in
+ * several parts it ends with ECANCELED after the part that it has. Either way
+ * each gives exactly one completion. Does not sleep. To withdraw nothing is no
+ * error.
+ */
+struct userdma_cancel {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 user_data;
+	__u32 channel;
+	__u32 out_count;
+	__aligned_u64 reserved;
+};
+
+/* Flags of EVENTFD. */
+enum {
+	/* of the interrupts of @vector, not of completions */
+	USERDMA_EVENTFD_VECTOR = 1 << 0,
+};
+
+/**
+ * struct userdma_eventfd - ioctl(USERDMA_IOCTL_EVENTFD)
+ * @size: sizeof(struct userdma_eventfd)
+ * @flags: USERDMA_EVENTFD_*
+ * @fd: an eventfd, or -1 to take the one before away
+ * @vector: with USERDMA_EVENTFD_VECTOR, below userdma_info.out_vectors; else 0
+ *
+ * From now on 1 is added to the eventfd for each record that waits for WAIT, or
+ * for each interrupt of the vector that the driver was told of. An open file has
+ * one for its completions and one for each vector; a new one takes the place of
+ * the one before. The eventfd may be closed; it is signalled until the open file
+ * is closed, too. A record that is there already is not counted.
+ * EBADF: no such fd. EINVAL: not an eventfd; @fd below -1; no such vector.
+ */
+struct userdma_eventfd {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__u32 vector;
+};
+
+/*
+ * io_uring: IORING_OP_URING_CMD on a ring with 128-byte entries
+ * (IORING_SETUP_SQE128), or IORING_OP_URING_CMD128. The structure named here is
+ * at sqe->cmd; sqe->cmd_op says which it is. What of the entry is not used must
+ * be 0.
+ */
+enum {
+	/*
+	 * struct userdma_transfer: a transfer, as of SUBMIT. It completes on
+	 * its ring only, with the number of bytes moved, or a negative errno
+	 * as in userdma_completion. With 32-byte completions (IORING_SETUP_CQE32)
+	 * the bytes are in big_cqe[0], also with an errno. No place free: it waits
+	 * in a thread of io_uring's, or completes with EAGAIN if the file has
+	 * O_NONBLOCK.
+	 */
+	USERDMA_URING_TRANSFER = 1,
+	/*
+	 * struct userdma_cancel: as CANCEL; completes with what would be
+	 * out_count. It and CANCEL withdraw transfers of either kind.
+	 */
+	USERDMA_URING_CANCEL = 2,
 };
 
 #endif /* _UAPI_LINUX_USERDMA_H */

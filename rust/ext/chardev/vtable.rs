@@ -2,7 +2,10 @@
 
 //! `struct file_operations` of [`Operations`]: converts pointers, calls one method, maps the errno.
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
@@ -25,6 +28,7 @@ use kernel::{
 };
 
 use super::{
+    super::uring::Request,
     Device,
     Operations,
     Position, //
@@ -63,6 +67,7 @@ impl<T: Operations> VTable<T> {
         mmap: Some(Self::mmap_callback),
         get_unmapped_area: Self::GET_UNMAPPED_AREA,
         show_fdinfo: Some(Self::show_fdinfo_callback),
+        uring_cmd: Some(Self::uring_callback),
         ..pin_init::zeroed()
     };
 
@@ -152,6 +157,25 @@ impl<T: Operations> VTable<T> {
             let size = bindings::loff_t::try_from(T::size(ctx.inner()))?;
             // SAFETY: `file` is open.
             Ok(unsafe { bindings::fixed_size_llseek(file, offset, whence, size) })
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Only called by io_uring.
+    unsafe extern "C" fn uring_callback(cmd: *mut bindings::io_uring_cmd, flags: c_uint) -> c_int {
+        from_result(|| {
+            let cmd = NonNull::new(cmd).ok_or(EINVAL)?;
+            // SAFETY: Passed by io_uring for this call.
+            let request = unsafe { Request::new(cmd, flags) };
+            // SAFETY: The file is open.
+            let ctx = unsafe { Self::ctx(request.file()) };
+            if let Some(command) = request.cancels() {
+                T::uring_cancel(ctx.inner(), &ctx.get_ref().dev, command);
+                return Ok(0);
+            }
+            let result = T::uring(ctx.inner(), &ctx.get_ref().dev, request)?;
+            c_int::try_from(result).map_err(Into::into)
         })
     }
 

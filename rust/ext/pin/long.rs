@@ -32,10 +32,10 @@ use super::{
 /// How many bytes of a memfd are pinned between two looks at signals.
 const STEP: u64 = 64 << 20;
 
-/// Says EINTR if a signal waits: what was pinned so far is let go.
+/// Ends the call if a signal waits: what was pinned so far is let go.
 fn interrupted() -> Result {
     match current!().signal_pending() {
-        true => Err(EINTR),
+        true => Err(ERESTARTSYS),
         false => Ok(()),
     }
 }
@@ -43,7 +43,9 @@ fn interrupted() -> Result {
 /// Maps what the memory manager says to what we document.
 fn refused(error: Error) -> Error {
     match error {
-        error if error == ENOMEM || error == EINTR => error,
+        error if error == ENOMEM || error == ERESTARTSYS => error,
+        // It does not say whether the signal was for the program.
+        error if error == EINTR => ERESTARTSYS,
         _ => EFAULT,
     }
 }

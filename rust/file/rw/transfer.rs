@@ -169,7 +169,7 @@ impl Call<'_> {
         transfer.assign(0, CHANNEL, work);
         let lane = *self.file.lanes.first().ok_or(ENODEV)?;
         self.dev.with(|bound| {
-            let submitted = bound.card.engine.submit(CHANNEL, lane, transfer);
+            let submitted = bound.card.engine.submit_one(CHANNEL, lane, transfer);
             submitted.map_err(|(_, error)| error)
         })?;
         self.file.port.stats.submitted.add(1);

@@ -3,6 +3,7 @@
 
 mod fair;
 mod handles;
+mod lap;
 mod range;
 mod ring;
 mod split;

@@ -214,6 +214,37 @@ impl Device {
         Ok(size(submit.out_count.into()))
     }
 
+    /// CANCEL of one name; how many were withdrawn.
+    pub(crate) fn cancel(&self, channel: u32, user_data: u64) -> Sys<u32> {
+        let mut cancel = sys::userdma_cancel::new_zeroed();
+        cancel.size = sys::size_of::<sys::userdma_cancel>();
+        cancel.channel = channel;
+        cancel.user_data = user_data;
+        self.ioctl(sys::USERDMA_IOCTL_CANCEL, &mut cancel)?;
+        Ok(cancel.out_count)
+    }
+
+    /// CANCEL of all of a channel; how many were withdrawn.
+    pub(crate) fn cancel_all(&self, channel: u32) -> Sys<u32> {
+        let mut cancel = sys::userdma_cancel::new_zeroed();
+        cancel.size = sys::size_of::<sys::userdma_cancel>();
+        cancel.flags = sys::USERDMA_CANCEL_ALL;
+        cancel.channel = channel;
+        self.ioctl(sys::USERDMA_IOCTL_CANCEL, &mut cancel)?;
+        Ok(cancel.out_count)
+    }
+
+    /// EVENTFD for records, or for the interrupts of a vector; any number for a
+    /// file.
+    pub(crate) fn tell(&self, fd: c_int, vector: Option<u32>) -> Sys<()> {
+        let mut eventfd = sys::userdma_eventfd::new_zeroed();
+        eventfd.size = sys::size_of::<sys::userdma_eventfd>();
+        eventfd.flags = vector.map_or(0, |_| sys::USERDMA_EVENTFD_VECTOR);
+        eventfd.fd = fd;
+        eventfd.vector = vector.unwrap_or(0);
+        self.ioctl(sys::USERDMA_IOCTL_EVENTFD, &mut eventfd)
+    }
+
     /// WAIT: at least `min`, at most `max` records, until the deadline.
     pub(crate) fn wait(
         &self,

@@ -15,7 +15,7 @@
 //! of every kind, `hugepool` the kernel's huge pages, `disk` the guest's disks, `lab` the laboratory
 //! outside, `account` what is locked
 //! and pinned, `child` one forked process, `requests` read and
-//! write, `passing` how files are handed on, `signals` how they are caught,
+//! write, `passing` how files are handed on, `signals` how they are caught, `queue` transfers that wait behind others, `eventfd` counters,
 //! `stalled` a page that does not come, and `raw` the system calls that must be
 //! given wrong arguments.
 
@@ -26,6 +26,7 @@ mod account;
 mod child;
 mod device;
 mod disk;
+mod eventfd;
 mod guest;
 mod hugepool;
 mod kinds;
@@ -33,6 +34,7 @@ mod lab;
 mod memory;
 mod passing;
 mod poll;
+mod queue;
 mod raw;
 mod registry;
 mod requests;

@@ -5,6 +5,7 @@ mod abi;
 mod account;
 mod alloc;
 mod direct;
+mod event;
 mod fault;
 mod hotplug;
 mod info;
@@ -17,6 +18,7 @@ mod remove;
 mod rw;
 mod submit;
 mod unbind;
+mod uring;
 
 use crate::registry::Test;
 
@@ -30,6 +32,8 @@ pub(crate) fn all() -> Vec<Test> {
         rw::TESTS,
         direct::TESTS,
         submit::TESTS,
+        event::TESTS,
+        uring::TESTS,
         register::TESTS,
         account::TESTS,
         random::TESTS,

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use crate::explain;
 use crate::Bytes;
 use crate::ErrorKind;
+use crate::Event;
 use crate::Explanation;
 use crate::Kind;
 use crate::Operation;
@@ -164,6 +165,26 @@ pub enum Error {
         /// What it means.
         explanation: Box<Explanation>,
     },
+    /// Transfers could not be withdrawn.
+    #[error("cannot cancel transfers of channel {channel}: {explanation}")]
+    Cancel {
+        /// The channel.
+        channel: u32,
+        /// The kernel's answer.
+        errno: Errno,
+        /// What it means.
+        explanation: Box<Explanation>,
+    },
+    /// An eventfd could not be told of events.
+    #[error("cannot tell an eventfd of {event}: {explanation}")]
+    Eventfd {
+        /// Of which.
+        event: Event,
+        /// The kernel's answer.
+        errno: Errno,
+        /// What it means.
+        explanation: Box<Explanation>,
+    },
     /// The card's memory could not be read or written.
     #[error("cannot {action} {} at {position} of the card's memory: {explanation}", Bytes(*length))]
     Card {
@@ -240,6 +261,8 @@ impl Error {
             | Self::Submit { errno, .. }
             | Self::Wait { errno, .. }
             | Self::Transfer { errno, .. }
+            | Self::Cancel { errno, .. }
+            | Self::Eventfd { errno, .. }
             | Self::Card { errno, .. }
             | Self::System { errno, .. } => Some(*errno),
         }
@@ -268,6 +291,8 @@ impl Error {
             | Self::Submit { explanation, .. }
             | Self::Wait { explanation, .. }
             | Self::Transfer { explanation, .. }
+            | Self::Cancel { explanation, .. }
+            | Self::Eventfd { explanation, .. }
             | Self::Card { explanation, .. }
             | Self::Mapping { explanation, .. }
             | Self::System { explanation, .. } => explanation,

@@ -3,6 +3,7 @@
 //! way out. Runs only after a failure, so it may read as much as it likes.
 
 mod alloc;
+mod eventfd;
 mod memory;
 mod open;
 mod pages;
@@ -12,6 +13,7 @@ mod transfer;
 
 pub(crate) use alloc::allocate;
 pub(crate) use alloc::Request;
+pub(crate) use eventfd::eventfd;
 pub(crate) use memory::Memory;
 pub(crate) use open::no_device;
 pub(crate) use open::not_a_node;
@@ -21,6 +23,7 @@ pub(crate) use pages::PagesRequest;
 pub(crate) use process::Process;
 pub(crate) use register::register;
 pub(crate) use register::Registration;
+pub(crate) use transfer::cancel;
 pub(crate) use transfer::card_memory;
 pub(crate) use transfer::completion;
 pub(crate) use transfer::submit;

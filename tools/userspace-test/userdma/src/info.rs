@@ -91,6 +91,8 @@ pub struct Capabilities {
     pub abort: bool,
     /// Registers the program's own memory.
     pub register: bool,
+    /// Takes transfers by io_uring.
+    pub uring: bool,
 }
 
 /// How a card interrupts.
@@ -214,6 +216,7 @@ impl From<u64> for Capabilities {
             bounce: has(sys::USERDMA_CAP_BOUNCE),
             abort: has(sys::USERDMA_CAP_ABORT),
             register: has(sys::USERDMA_CAP_REGISTER),
+            uring: has(sys::USERDMA_CAP_URING),
         }
     }
 }

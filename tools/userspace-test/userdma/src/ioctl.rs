@@ -2,6 +2,7 @@
 //! One safe function for each ioctl. All the `unsafe` of calling the kernel is
 //! here; what the errors mean to a person is said by the callers.
 
+use std::os::fd::AsRawFd as _;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
@@ -95,6 +96,41 @@ pub(crate) fn buf_sync(
     unsafe { call::<{ sys::USERDMA_IOCTL_BUF_SYNC }, _>(fd, argument) }
 }
 
+/// Withdraws transfers and gives how many.
+pub(crate) fn cancel(
+    fd: BorrowedFd<'_>,
+    channel: u32,
+    user_data: u64,
+    flags: u32,
+) -> Result<u32, Errno> {
+    let mut argument = sys::userdma_cancel {
+        size: sys::size_of::<sys::userdma_cancel>(),
+        flags,
+        user_data,
+        channel,
+        ..zeroed()
+    };
+    // SAFETY: number and type belong together, and it has no pointers.
+    unsafe { call::<{ sys::USERDMA_IOCTL_CANCEL }, _>(fd, &mut argument) }?;
+    Ok(argument.out_count)
+}
+
+/// Says which eventfd is told of what; `None` takes the one before away.
+pub(crate) fn eventfd(
+    fd: BorrowedFd<'_>,
+    eventfd: Option<BorrowedFd<'_>>,
+    vector: Option<u32>,
+) -> Result<(), Errno> {
+    let mut argument = sys::userdma_eventfd {
+        size: sys::size_of::<sys::userdma_eventfd>(),
+        flags: vector.map_or(0, |_| sys::USERDMA_EVENTFD_VECTOR),
+        fd: eventfd.map_or(-1, |eventfd| eventfd.as_raw_fd()),
+        vector: vector.unwrap_or(0),
+    };
+    // SAFETY: number and type belong together, and it has no pointers.
+    unsafe { call::<{ sys::USERDMA_IOCTL_EVENTFD }, _>(fd, &mut argument) }
+}
+
 /// Queues a prefix of `transfers` and gives its length.
 pub(crate) fn submit(
     fd: BorrowedFd<'_>,
@@ -164,6 +200,8 @@ mod tests {
         // SAFETY: no memory is named.
         let registered = unsafe { buf_register(fd, &mut zeroed()) };
         assert_eq!(registered, Err(Errno::NOTTY));
+        assert_eq!(cancel(fd, 0, 0, 0), Err(Errno::NOTTY));
+        assert_eq!(eventfd(fd, None, None), Err(Errno::NOTTY));
         assert_eq!(submit(fd, &[zeroed()]), Err(Errno::NOTTY));
         assert_eq!(
             wait(fd, &mut [zeroed()], 0, sys::USERDMA_WAIT_POLL),

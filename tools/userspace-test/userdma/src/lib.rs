@@ -38,7 +38,9 @@
 //! | let it reach the program's own memory | [`Device::register`], [`Memory`], [`Registered`] |
 //! | move data | [`Transfer`], [`Device::submit`], [`Device::wait`], [`Device::run`] |
 //! | read and write the card's own memory | [`Device::read_at`], [`Device::write_at`] |
+//! | take it back | [`Device::cancel`], [`Device::cancel_all`] |
 //! | an event loop | [`Device::poll`], or any poller with [`AsFd`](std::os::fd::AsFd) |
+//! | an eventfd that counts completions or interrupts | [`Device::eventfd`], [`Device::set_eventfd`] |
 //! | know what went wrong | [`Error::kind`], [`Error::report`] |
 //! | the kernel's interface as it is | [`sys`] |
 //!
@@ -48,10 +50,12 @@
 #![deny(missing_docs)]
 
 mod buffer;
+mod cancel;
 mod completion;
 mod device;
 mod error;
 mod event;
+mod eventfd;
 mod explain;
 mod explanation;
 mod info;
@@ -76,6 +80,7 @@ pub use device::Device;
 pub use error::Error;
 pub use error::Result;
 pub use event::Readiness;
+pub use eventfd::Event;
 pub use explanation::ErrorKind;
 pub use explanation::Explanation;
 pub use info::Capabilities;

@@ -67,5 +67,7 @@ mod tests {
         assert_eq!(size_of::<userdma_submit>(), 32);
         assert_eq!(size_of::<userdma_completion>(), 64);
         assert_eq!(size_of::<userdma_wait>(), 40);
+        assert_eq!(size_of::<userdma_cancel>(), 32);
+        assert_eq!(size_of::<userdma_eventfd>(), 16);
     }
 }

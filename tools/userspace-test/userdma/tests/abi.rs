@@ -50,6 +50,8 @@ fn structures_do_not_depend_on_the_word_size() {
         "submit",
         "completion",
         "wait",
+        "cancel",
+        "eventfd",
     ] {
         let size = format!("\"Size of userdma_{structure}\"");
         assert!(wide.contains(&size), "no {size} in the bindings");

@@ -121,8 +121,10 @@ fn commands_carry_no_direction_and_no_size() {
         (0x03, sys::USERDMA_IOCTL_BUF_FREE),
         (0x04, sys::USERDMA_IOCTL_SUBMIT),
         (0x05, sys::USERDMA_IOCTL_WAIT),
+        (0x06, sys::USERDMA_IOCTL_CANCEL),
         (0x07, sys::USERDMA_IOCTL_BUF_REGISTER),
         (0x08, sys::USERDMA_IOCTL_BUF_SYNC),
+        (0x09, sys::USERDMA_IOCTL_EVENTFD),
     ];
     for (number, command) in commands {
         assert_eq!(command, (sys::USERDMA_IOCTL_TYPE << 8) | number);

@@ -43,6 +43,9 @@ pub(super) const TESTS: &[Test] = &[
     Test::new("abi.wait", "table of errors for WAIT", |c| {
         command(c, Command::Wait)
     }),
+    Test::new("abi.cancel", "table of errors for CANCEL", |c| {
+        command(c, Command::Cancel)
+    }),
     Test::new(
         "abi.buf_register",
         "table of errors for BUF_REGISTER",
@@ -50,6 +53,9 @@ pub(super) const TESTS: &[Test] = &[
     ),
     Test::new("abi.buf_sync", "table of errors for BUF_SYNC", |c| {
         command(c, Command::BufSync)
+    }),
+    Test::new("abi.eventfd", "table of errors for EVENTFD", |c| {
+        command(c, Command::Eventfd)
     }),
     Test::new(
         "abi.order",
@@ -271,6 +277,8 @@ fn flags(context: &mut Context) -> Outcome {
                     | sys::USERDMA_REGISTER_NO_BOUNCE
             }
             Command::BufSync => sys::USERDMA_SYNC_FOR_DEVICE | sys::USERDMA_SYNC_FOR_CPU,
+            Command::Cancel => sys::USERDMA_CANCEL_ALL,
+            Command::Eventfd => sys::USERDMA_EVENTFD_VECTOR,
             _ => 0,
         };
         for bit in (0..32).map(|bit| 1 << bit).filter(|bit| bit & known == 0) {
@@ -322,8 +330,10 @@ fn page_edge(context: &mut Context) -> Outcome {
         Command::BufAlloc,
         Command::BufInfo,
         Command::BufFree,
+        Command::Cancel,
         Command::BufRegister,
         Command::BufSync,
+        Command::Eventfd,
     ] {
         let size = command.size();
         let memory = Mapping::anonymous(2 * PAGE)?;

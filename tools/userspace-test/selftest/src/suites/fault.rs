@@ -45,6 +45,18 @@ pub(super) const TESTS: &[Test] = &[
     Test::new("fault.submit", "SUBMIT", transfers::submit).seconds(180),
     Test::new("fault.wait", "WAIT: no record is lost", transfers::wait).seconds(180),
     Test::new(
+        "fault.cancel",
+        "CANCEL: each transfer has its record",
+        transfers::cancel,
+    )
+    .seconds(180),
+    Test::new(
+        "fault.eventfd",
+        "EVENTFD: the new one, or the one before",
+        transfers::eventfd,
+    )
+    .seconds(180),
+    Test::new(
         "fault.copied",
         "read and write whose data are copied",
         requests::copied,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! SUBMIT, WAIT and poll.
+//! SUBMIT, CANCEL, WAIT and poll.
 
+mod cancel;
+mod cancel_running;
 mod data;
 mod depth;
 mod fair;
@@ -136,6 +138,36 @@ pub(super) const TESTS: &[Test] = &[
         "epoll, level and edge triggered, nested",
         wait::epoll,
     ),
+    Test::new(
+        "submit.cancel",
+        "one of several that wait is withdrawn by its name, the others are not",
+        cancel::named,
+    )
+    .seconds(120),
+    Test::new(
+        "submit.cancel_all",
+        "all that wait on a channel, and no other file's",
+        cancel::all,
+    )
+    .seconds(120),
+    Test::new(
+        "submit.cancel_none",
+        "no such name, an empty queue, another file's, a read: nothing is withdrawn",
+        cancel::none,
+    )
+    .seconds(120),
+    Test::new(
+        "submit.cancel_running",
+        "what the card has ends as it would, or after its part",
+        cancel_running::running,
+    )
+    .seconds(120),
+    Test::new(
+        "submit.cancel_race",
+        "threads submit, cancel and wait: each transfer ends exactly once",
+        cancel_running::race,
+    )
+    .seconds(180),
     Test::new(
         "submit.times",
         "time stamps never run backwards",

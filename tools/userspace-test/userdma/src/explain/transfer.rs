@@ -86,8 +86,7 @@ fn invalid(refused: &Refused, info: &Info) -> Explanation {
     if refused.length == 0 {
         explanation("a transfer moves at least one byte")
     } else if u32::from(refused.channel) >= info.channels {
-        explanation(&format!("the card has no channel {}", refused.channel))
-            .limit(format!("channels 0 to {}", info.channels.saturating_sub(1)))
+        no_channel(refused.channel.into(), info)
     } else if values.iter().any(|value| value % alignment != 0) {
         explanation("an offset or the length is not aligned")
             .limit(format!("multiples of {}", Bytes(alignment)))
@@ -97,6 +96,22 @@ fn invalid(refused: &Refused, info: &Info) -> Explanation {
             .advise("several transfers in one batch")
     } else {
         explanation("the driver does not take this combination of values")
+    }
+}
+
+fn no_channel(channel: u32, info: &Info) -> Explanation {
+    Explanation::new(
+        ErrorKind::InvalidInput,
+        format!("the card has no channel {channel}"),
+    )
+    .limit(format!("channels 0 to {}", info.channels.saturating_sub(1)))
+}
+
+/// Explains why transfers of a channel could not be withdrawn.
+pub(crate) fn cancel(channel: u32, errno: Errno, info: &Info) -> Explanation {
+    match errno {
+        Errno::INVAL if channel >= info.channels => no_channel(channel, info),
+        _ => general(errno),
     }
 }
 
@@ -145,6 +160,10 @@ pub(crate) fn completion(errno: Errno) -> Explanation {
             .advise("a slow card: load the module with a larger timeout_ms"),
         Errno::IO => Explanation::new(ErrorKind::CardError, "the card reported an error")
             .advise("look what the driver says: dmesg | grep userdma"),
+        Errno::CANCELED => Explanation::new(
+            ErrorKind::Canceled,
+            "the program withdrew it before the card had all of it",
+        ),
         _ => general(errno),
     }
 }
@@ -312,6 +331,20 @@ mod tests {
         }
         let told = sync(1, Errno::OVERFLOW, 8192);
         assert_eq!(told.limit.as_deref(), Some("the buffer has 8 KiB (8192)"));
+    }
+
+    #[test]
+    fn cancelling_names_the_channels() {
+        let told = cancel(1, Errno::INVAL, &edu());
+        assert_eq!(told.kind, ErrorKind::InvalidInput);
+        assert_eq!(told.why, "the card has no channel 1");
+        assert_eq!(told.limit.as_deref(), Some("channels 0 to 0"));
+        assert_eq!(cancel(0, Errno::NODEV, &edu()).kind, ErrorKind::Gone);
+        // A driver that is older than the command.
+        let told = cancel(0, Errno::NOTTY, &edu());
+        assert_eq!(told.kind, ErrorKind::NotSupported);
+        let told = completion(Errno::CANCELED);
+        assert_eq!(told.kind, ErrorKind::Canceled);
     }
 
     #[test]

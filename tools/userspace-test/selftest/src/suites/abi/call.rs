@@ -20,21 +20,25 @@ pub(crate) enum Command {
     BufFree,
     Submit,
     Wait,
+    Cancel,
     BufRegister,
     BufSync,
+    Eventfd,
 }
 
 impl Command {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Info,
         Self::BufAlloc,
         Self::BufInfo,
         Self::BufFree,
         Self::Submit,
         Self::Wait,
+        Self::Cancel,
         Self::BufRegister,
         Self::BufSync,
+        Self::Eventfd,
     ];
 
     /// As in the header, without the prefix.
@@ -46,8 +50,10 @@ impl Command {
             Self::BufFree => "BUF_FREE",
             Self::Submit => "SUBMIT",
             Self::Wait => "WAIT",
+            Self::Cancel => "CANCEL",
             Self::BufRegister => "BUF_REGISTER",
             Self::BufSync => "BUF_SYNC",
+            Self::Eventfd => "EVENTFD",
         }
     }
 
@@ -60,8 +66,10 @@ impl Command {
             Self::BufFree => sys::USERDMA_IOCTL_BUF_FREE,
             Self::Submit => sys::USERDMA_IOCTL_SUBMIT,
             Self::Wait => sys::USERDMA_IOCTL_WAIT,
+            Self::Cancel => sys::USERDMA_IOCTL_CANCEL,
             Self::BufRegister => sys::USERDMA_IOCTL_BUF_REGISTER,
             Self::BufSync => sys::USERDMA_IOCTL_BUF_SYNC,
+            Self::Eventfd => sys::USERDMA_IOCTL_EVENTFD,
         }
     }
 
@@ -82,8 +90,10 @@ impl Command {
             Self::BufFree => size_of::<sys::userdma_buf_free>(),
             Self::Submit => size_of::<sys::userdma_submit>(),
             Self::Wait => size_of::<sys::userdma_wait>(),
+            Self::Cancel => size_of::<sys::userdma_cancel>(),
             Self::BufRegister => size_of::<sys::userdma_buf_register>(),
             Self::BufSync => size_of::<sys::userdma_buf_sync>(),
+            Self::Eventfd => size_of::<sys::userdma_eventfd>(),
         }
     }
 
@@ -154,7 +164,7 @@ pub(crate) struct Call {
     pub(crate) foreign: u32,
     /// The buffer that BUF_FREE was meant for.
     pub(crate) victim: Option<u32>,
-    /// What BUF_REGISTER can be pointed at.
+    /// What BUF_REGISTER and EVENTFD can be pointed at.
     pub(crate) targets: Targets,
     /// What the card told.
     pub(crate) info: sys::userdma_info,

@@ -43,7 +43,8 @@ pub(super) fn double_fetch(context: &mut Context) -> Outcome {
     let first = |size: usize, flags: u64| wide(size) | (flags << 32);
     let size = |command: Command| first(command.size(), 0);
     let hole = scene.valid(Command::BufRegister)?.targets.hole;
-    let cases: [(Command, usize, u64, &[Errno]); 10] = [
+    let eventfd = scene.valid(Command::Eventfd)?.targets.eventfd;
+    let cases: [(Command, usize, u64, &[Errno]); 12] = [
         // The kernel writes the size back too, byte by byte: 4097 and 200 may mix to 1.
         (
             Command::Info,
@@ -101,6 +102,20 @@ pub(super) fn double_fetch(context: &mut Context) -> Outcome {
             offset_of!(sys::userdma_buf_sync, length),
             wide(3 * PAGE),
             &[Errno::ERANGE, Errno::EINVAL],
+        ),
+        // With the output beside it: what that holds does not matter.
+        (
+            Command::Cancel,
+            offset_of!(sys::userdma_cancel, channel),
+            1 << 31,
+            &[Errno::EINVAL],
+        ),
+        // One bit more than the number of an eventfd, so that there is no mixture.
+        (
+            Command::Eventfd,
+            offset_of!(sys::userdma_eventfd, fd),
+            (1 << 30) | u64::try_from(eventfd)?,
+            &[Errno::EBADF],
         ),
     ];
     for (command, place, bad, errors) in cases {

@@ -13,13 +13,14 @@ use zerocopy::IntoBytes as _;
 use super::call::{Access, Call, Command, Place, BEFORE};
 use crate::account;
 use crate::device::{to_card, Device, COHERENT};
+use crate::eventfd::Counter;
 use crate::guest::Card;
 use crate::kinds;
 use crate::memory::{Mapping, PAGE, RO};
 use crate::outcome::Outcome;
 use crate::raw::wide;
 
-/// What BUF_REGISTER can be pointed at: addresses, numbers of files, a handle.
+/// What BUF_REGISTER and EVENTFD can be pointed at: addresses, numbers of files, a handle.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Targets {
     /// A page that can only be read.
@@ -36,6 +37,10 @@ pub(crate) struct Targets {
     pub(crate) no_memfd: i32,
     /// A buffer that is a source only.
     pub(crate) source: u32,
+    /// An eventfd.
+    pub(crate) eventfd: i32,
+    /// The file that is called.
+    pub(crate) own: i32,
 }
 
 /// Memory and files for [`Targets`].
@@ -48,6 +53,7 @@ struct Grounds {
     memfd: OwnedFd,
     memfd_read_only: OwnedFd,
     sealed: OwnedFd,
+    eventfd: Counter,
 }
 
 /// A page with nothing behind it; several scenes may be there at once.
@@ -77,6 +83,7 @@ impl Grounds {
             memfd,
             memfd_read_only: File::open(again)?.into(),
             sealed,
+            eventfd: Counter::new()?,
         })
     }
 
@@ -91,6 +98,8 @@ impl Grounds {
             sealed: self.sealed.as_raw_fd(),
             no_memfd: other.as_fd().as_raw_fd(),
             source: source.handle,
+            eventfd: self.eventfd.number(),
+            own: device.as_fd().as_raw_fd(),
         })
     }
 }
@@ -182,6 +191,14 @@ impl Scene {
                 call.set_u32(offset_of!(sys::userdma_wait, entry_size), 64);
                 call.set_u32(offset_of!(sys::userdma_wait, max), 2);
             }
+            // Nothing is queued that could have it.
+            Command::Cancel => {
+                call.set_u64(offset_of!(sys::userdma_cancel, user_data), 0x5eed);
+            }
+            Command::Eventfd => {
+                let fd = u32::try_from(self.targets.eventfd)?;
+                call.set_u32(offset_of!(sys::userdma_eventfd, fd), fd);
+            }
             Command::BufRegister => {
                 let address = wide(self.grounds.good.address() + 100);
                 call.set_u64(offset_of!(sys::userdma_buf_register, address), address);
@@ -246,6 +263,14 @@ impl Scene {
                 self.device.free(handle)?;
             }
             Command::BufSync => {}
+            Command::Cancel => {
+                check_eq!(field(offset_of!(sys::userdma_cancel, out_count)), 0);
+            }
+            Command::Eventfd => {
+                let flags = field(4);
+                let vector = field(offset_of!(sys::userdma_eventfd, vector));
+                self.device.tell(-1, (flags != 0).then_some(vector))?;
+            }
         }
         Ok(())
     }
@@ -262,6 +287,7 @@ pub(crate) fn outputs(command: Command) -> Vec<(usize, usize)> {
         Command::Submit => vec![(offset_of!(sys::userdma_submit, out_count), 4)],
         Command::Wait => vec![(offset_of!(sys::userdma_wait, out_count), 4)],
         Command::BufRegister => span(offset_of!(sys::userdma_buf_register, out_handle)),
-        Command::BufSync => Vec::new(),
+        Command::BufSync | Command::Eventfd => Vec::new(),
+        Command::Cancel => vec![(offset_of!(sys::userdma_cancel, out_count), 4)],
     }
 }

@@ -32,6 +32,7 @@ pub(crate) enum Stage {
     EntriesTooBig,
     Unsupported,
     BadValue,
+    BadFile,
     NoHandle,
     Source,
     Range,

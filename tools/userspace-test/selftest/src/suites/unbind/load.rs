@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! All that a card can be in the middle of when it goes, at once: open files,
 //! mappings of coherent and huge buffers, registered memory, transfers moving
-//! and queued, a reader, a waiter and a poller asleep.
+//! and queued, eventfds of records and interrupts, a reader, a waiter and a poller
+//! asleep.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use rustix::pipe::{pipe_with, PipeFlags};
 use crate::account::locked;
 use crate::child::{spawn, Child, Gate};
 use crate::device::{from_card, tagged, Device, COHERENT, HUGE};
+use crate::eventfd::Counter;
 use crate::guest::Card;
 use crate::kinds::{Kind, Memory};
 use crate::memory::{Mapping, PAGE};
@@ -34,6 +36,8 @@ pub(crate) struct Load {
     maps: Vec<Mapping>,
     memory: Vec<Memory>,
     children: Vec<Child>,
+    /// Of the file's records.
+    records: Counter,
     /// How much of VmLck is its registered memory.
     locked: u64,
 }
@@ -73,12 +77,17 @@ impl Load {
             poller(&card.path)?,
             reader(&card.path)?,
         ];
+        let (records, interrupts) = (Counter::new()?, Counter::new()?);
+        device.tell(records.number(), None)?;
+        // Closed at once: only the driver has it.
+        device.tell(interrupts.number(), Some(0))?;
         check_eq!(device.submit(&transfers)?, TRANSFERS);
         Ok(Self {
             device,
             maps,
             memory,
             children,
+            records,
             locked: locked()? - before,
         })
     }
@@ -111,6 +120,7 @@ impl Load {
             }
         }
         check_eq!(tags, (0..wide(TRANSFERS)).collect::<Vec<_>>());
+        check_eq!(self.records.take()?, wide(TRANSFERS), "records counted");
         // The kernel touches it: a signal would end the test.
         let (_reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
         for map in &self.maps {

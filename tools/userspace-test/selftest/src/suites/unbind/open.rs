@@ -30,7 +30,7 @@ pub(super) fn errno(context: &mut Context) -> Outcome {
     let Some((_, scene, _)) = calls.calls().next() else {
         fail!("the table is empty");
     };
-    for number in [0, 0x5401, 0xda06, 0xda10, 0xffff_ffff] {
+    for number in [0, 0x5401, 0xda0a, 0xda10, 0xffff_ffff] {
         // SAFETY: NULL is none of this program's memory.
         let result = unsafe { raw::ioctl(&scene.device, number, 0) };
         check_err!(result, ENODEV, "unknown command {number:#x}");

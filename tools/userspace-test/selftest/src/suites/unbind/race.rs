@@ -10,12 +10,13 @@ use rustix::pipe::{pipe_with, PipeFlags};
 
 use super::{check_works, unbind};
 use crate::child::{spawn, Child, Gate};
-use crate::device::{from_card, to_card, Device, COHERENT, HUGE};
+use crate::device::{from_card, tagged, to_card, Device, COHERENT, HUGE};
+use crate::eventfd::Counter;
 use crate::guest::Card;
 use crate::memory::{HUGE as HUGE_PAGE, PAGE};
 use crate::outcome::Outcome;
 use crate::poll::{until, LONG};
-use crate::raw::{self, Sys};
+use crate::raw::{self, wide, Sys};
 use crate::registry::Context;
 
 /// A process that reads until the card goes.
@@ -86,7 +87,8 @@ fn allowed<T>(result: Sys<T>) -> Outcome<Option<T>> {
     }
 }
 
-/// Opens, allocates, maps, submits, collects, frees, closes, as far as it gets.
+/// Opens, allocates, maps, submits, cancels, counts, collects, frees, closes, as far
+/// as it gets.
 fn visit(path: &std::path::Path, kind: u32) -> Outcome<bool> {
     let Some(device) = allowed(Device::open(path))? else {
         return Ok(false);
@@ -103,10 +105,14 @@ fn visit(path: &std::path::Path, kind: u32) -> Outcome<bool> {
         check!(matches!(result, Ok(16) | Err(Errno::EFAULT)), "{result:?}");
     }
     let transfers = [
-        to_card(buffer.handle, 0, 8, 0),
-        from_card(buffer.handle, 8, 8, 0),
+        tagged(to_card(buffer.handle, 0, 8, 0), 1),
+        tagged(from_card(buffer.handle, 8, 8, 0), 2),
     ];
+    let (records, interrupts) = (Counter::new()?, Counter::new()?);
+    let told = allowed(device.tell(records.number(), None))?;
+    allowed(device.tell(interrupts.number(), Some(0)))?;
     let sent = allowed(device.submit(&transfers))?.unwrap_or(0);
+    allowed(device.cancel(0, 2))?;
     allowed(device.free(buffer.handle))?;
     let mut done = 0;
     while done < sent {
@@ -114,6 +120,9 @@ fn visit(path: &std::path::Path, kind: u32) -> Outcome<bool> {
         let records = device.wait(1, 2, u64::MAX)?;
         check!(!records.is_empty(), "{done} of {sent} records came");
         done += records.len();
+    }
+    if told.is_some() {
+        check_eq!(records.take()?, wide(sent), "records that were counted");
     }
     Ok(true)
 }

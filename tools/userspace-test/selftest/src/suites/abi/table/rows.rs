@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use userdma::sys;
 
 use super::super::call::Command::{
-    self, BufAlloc, BufFree, BufInfo, BufRegister, BufSync, Info, Submit, Wait,
+    self, BufAlloc, BufFree, BufInfo, BufRegister, BufSync, Cancel, Eventfd, Info, Submit, Wait,
 };
 use super::super::call::{Access, Call, Place};
 use super::{Part, Row, Stage, Want};
@@ -19,9 +19,10 @@ use crate::memory::PAGE;
 use crate::raw::wide;
 
 const ALL: &[Command] = &Command::ALL;
-const WITH_OUTPUT: &[Command] = &[Info, BufAlloc, BufInfo, Submit, Wait, BufRegister];
+const WITH_OUTPUT: &[Command] = &[Info, BufAlloc, BufInfo, Submit, Wait, Cancel, BufRegister];
 const ARRAYS: &[Command] = &[Submit, Wait];
 const HANDLES: &[Command] = &[BufInfo, BufFree, BufSync];
+const RESERVED: &[Command] = &[BufFree, Submit, Cancel, BufRegister, BufSync];
 const ALLOC: &[Command] = &[BufAlloc];
 const SUBMIT: &[Command] = &[Submit];
 const WAIT: &[Command] = &[Wait];
@@ -49,6 +50,7 @@ macro_rules! rows {
     (@access $access:ident) => { Access::$access };
 }
 
+mod event;
 mod register;
 
 /// In the order of the documentation.
@@ -58,8 +60,10 @@ pub(super) const ALL_ROWS: &[&[Row]] = &[
     BUFFER,
     TRANSFER,
     WAITING,
+    event::CANCELLING,
     register::REGISTRATION,
     register::SYNCING,
+    event::TELLING,
 ];
 
 const GENERAL: &[Row] = rows! {
@@ -80,7 +84,7 @@ const GENERAL: &[Row] = rows! {
     "argument in read-only memory", WITH_OUTPUT => EFAULT, None, Pointer: |c| {
         c.place = Place::ReadOnly;
     };
-    "argument in read-only memory", &[BufFree, BufSync] => Ok, None, Pointer: |c| {
+    "argument in read-only memory", &[BufFree, BufSync, Eventfd] => Ok, None, Pointer: |c| {
         c.place = Place::ReadOnly;
     };
     "size 0", ALL => EINVAL, TooSmall, Size: |c| c.set_u32(0, 0);
@@ -104,9 +108,10 @@ const GENERAL: &[Row] = rows! {
     "size above a page", ALL => E2BIG, TooBig, Size: |c| c.resize(PAGE + 1, 0);
     "size of all ones", ALL => E2BIG, TooBig, Size: |c| c.set_u32(0, u32::MAX);
     "unknown flag", ALL => EOPNOTSUPP, Unsupported, Flags: |c| c.set_u32(4, 1 << 31);
-    "reserved not 0", &[BufFree, Submit, BufRegister, BufSync] => EINVAL, BadValue, Reserved: |c| {
+    "reserved not 0", RESERVED => EINVAL, BadValue, Reserved: |c| {
         let offset = match c.command {
             BufFree => offset_of!(sys::userdma_buf_free, reserved),
+            Cancel => offset_of!(sys::userdma_cancel, reserved),
             BufRegister => offset_of!(sys::userdma_buf_register, reserved),
             BufSync => offset_of!(sys::userdma_buf_sync, reserved),
             _ => offset_of!(sys::userdma_submit, reserved),

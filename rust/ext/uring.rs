@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands of io_uring.
+//!
+//! C header: [`include/linux/io_uring/cmd.h`](srctree/include/linux/io_uring/cmd.h)
+
+use core::ptr::NonNull;
+
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+
+use super::shim;
+
+/// Names a command that has begun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Id(NonNull<bindings::io_uring_cmd>);
+
+// SAFETY: Only compared.
+unsafe impl Send for Id {}
+// SAFETY: As above.
+unsafe impl Sync for Id {}
+
+/// A command that is being issued, for the time of one call.
+pub(crate) struct Request {
+    cmd: NonNull<bindings::io_uring_cmd>,
+    flags: c_uint,
+}
+
+impl Request {
+    /// # Safety
+    ///
+    /// `cmd` must be what io_uring passes to a file's `uring_cmd`, with `flags`, and the call must not have
+    /// returned as long as this exists.
+    pub(super) unsafe fn new(cmd: NonNull<bindings::io_uring_cmd>, flags: c_uint) -> Self {
+        Self { cmd, flags }
+    }
+
+    /// The command that io_uring wants back: its ring ends. `None` for a new one.
+    pub(super) fn cancels(&self) -> Option<Id> {
+        // SAFETY: Only looks at the flags.
+        unsafe { shim::userdma_uring_cancels(self.flags) }.then_some(Id(self.cmd))
+    }
+
+    /// Returns the file that it is for, which is open.
+    pub(super) fn file(&self) -> *mut bindings::file {
+        // SAFETY: Valid for this call.
+        unsafe { shim::userdma_uring_file(self.cmd.as_ptr()) }
+    }
+
+    /// Returns which command it is.
+    pub(crate) fn op(&self) -> u32 {
+        // SAFETY: Valid for this call.
+        unsafe { shim::userdma_uring_op(self.cmd.as_ptr()) }
+    }
+
+    /// Returns whether the call must not sleep. It may say [`EAGAIN`] then, and is called again where it may.
+    pub(crate) fn nonblock(&self) -> bool {
+        // SAFETY: Only looks at the flags.
+        unsafe { shim::userdma_uring_nonblock(self.flags) }
+    }
+
+    /// Reads what the program wrote behind the fields that are io_uring's: 80 bytes at most.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the ring's entries are too small.
+    pub(crate) fn payload<const N: usize>(&self) -> Result<[u8; N]> {
+        const { assert!(N <= 80) };
+        let mut bytes = [0u8; N];
+        let to = bytes.as_mut_ptr().cast();
+        // SAFETY: Valid for this call; there are N bytes at `to`, and 80 in an entry of the larger kind.
+        match unsafe { shim::userdma_uring_payload(self.cmd.as_ptr(), self.flags, to, N) } {
+            true => Ok(bytes),
+            false => Err(EINVAL),
+        }
+    }
+
+    /// Lets the command go on behind this call, which must then return [`EIOCBQUEUED`].
+    pub(crate) fn begin(self) -> Command {
+        // SAFETY: Valid for this call, and begun once: `self` is gone.
+        unsafe { shim::userdma_uring_begin(self.cmd.as_ptr(), self.flags) };
+        Command(self.cmd)
+    }
+}
+
+/// A command that has begun and has not completed. It keeps its file open. Completes with [`ECANCELED`] if
+/// it is dropped.
+///
+/// # Invariants
+///
+/// io_uring keeps it until it has completed, which it has not.
+pub(crate) struct Command(NonNull<bindings::io_uring_cmd>);
+
+// SAFETY: May be completed by whoever has it, in any context.
+unsafe impl Send for Command {}
+// SAFETY: Shared references only compare.
+unsafe impl Sync for Command {}
+
+impl Command {
+    /// Completes it, from any context.
+    pub(crate) fn complete(self, result: i32, bytes: u64) {
+        self.end(result, bytes);
+        core::mem::forget(self);
+    }
+
+    fn end(&self, result: i32, bytes: u64) {
+        // SAFETY: By the type invariant; both callers let go of it.
+        unsafe { shim::userdma_uring_complete(self.0.as_ptr(), result, bytes) };
+    }
+
+    /// Returns its name.
+    pub(crate) fn id(&self) -> Id {
+        Id(self.0)
+    }
+}
+
+impl Drop for Command {
+    fn drop(&mut self) {
+        self.end(ECANCELED.to_errno(), 0);
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands of io_uring: transfers that complete on their ring, and to withdraw them.
+
+use kernel::prelude::*;
+
+use super::{
+    ioctl::require,
+    OpenFile, //
+};
+use crate::{
+    completion::{
+        Patience,
+        Teller, //
+    },
+    ext::{
+        chardev::Device,
+        uring::{
+            Id,
+            Request, //
+        }, //
+    },
+    service,
+    uapi, //
+};
+
+/// Bytes of an entry of a ring that are ours.
+const PAYLOAD: usize = 80;
+
+/// Reads the structure of a command. What is behind it must be zero.
+fn payload<T: uapi::Sized32>(request: &Request) -> Result<T> {
+    let bytes = request.payload::<PAYLOAD>()?;
+    let (value, rest) = T::read_from_prefix(&bytes).map_err(|_| EINVAL)?;
+    require(rest.iter().all(|byte| *byte == 0))?;
+    Ok(value)
+}
+
+impl OpenFile {
+    pub(super) fn uring_command(&self, dev: &Device<Self>, request: Request) -> Result<u32> {
+        if dev.gone() {
+            return Err(ENODEV);
+        }
+        match request.op() {
+            uapi::USERDMA_URING_TRANSFER => self.uring_transfer(dev, request),
+            uapi::USERDMA_URING_CANCEL => {
+                let cancel = payload::<uapi::userdma_cancel>(&request)?;
+                require(cancel.out_count == 0)?;
+                // CAST: `u32` fits.
+                require(cancel.size as usize >= size_of_val(&cancel))?;
+                self.withdraw(dev, self.check_cancel(&cancel)?)
+            }
+            _ => Err(EOPNOTSUPP),
+        }
+    }
+
+    fn uring_transfer(&self, dev: &Device<Self>, request: Request) -> Result<u32> {
+        let mut entry = [Some(self.checked(&payload(&request)?)?)];
+        let patience = Patience {
+            deadline: service::NEVER,
+            nonblock: request.nonblock(),
+        };
+        let reserved = self.port.reserve(&mut entry, Teller::Ring, patience);
+        // There is no system call to begin again.
+        reserved.map_err(|error| if error == ERESTARTSYS { EINTR } else { error })?;
+        let [Some(mut entry)] = entry else {
+            return Err(EINVAL);
+        };
+        let mut transfer = entry.take().ok_or(EINVAL)?;
+        // From here on it ends by itself, whatever happens.
+        transfer.command = Some(request.begin());
+        let mut transfer = Some(transfer);
+        let queued = dev.with(|bound| {
+            let Some(ready) = transfer.take() else {
+                return Err(EINVAL);
+            };
+            let engine = &bound.card.engine;
+            engine
+                .submit_one(entry.channel, entry.lane, ready)
+                .map_err(|(back, error)| {
+                    transfer = Some(back);
+                    error
+                })
+        });
+        if let (Err(error), Some(mut transfer)) = (queued, transfer) {
+            let command = transfer.command.take();
+            transfer.work = None;
+            self.port.cancel_reservation(transfer, Teller::Ring);
+            if let Some(command) = command {
+                command.complete(error.to_errno(), 0);
+            }
+        } else {
+            self.port.stats.submitted.add(1);
+        }
+        Err(EIOCBQUEUED)
+    }
+
+    /// The ring ends: what has not begun is not waited for.
+    pub(super) fn uring_withdraw(&self, dev: &Device<Self>, command: Id) {
+        // Unbind ends it, if the card is gone.
+        let _ = dev.with(|bound| {
+            for (channel, lane) in self.lanes.iter().enumerate() {
+                bound.card.engine.cancel(channel, *lane, |transfer| {
+                    transfer.command.as_ref().is_some_and(|c| c.id() == command)
+                });
+            }
+            Ok(())
+        });
+    }
+}
