@@ -33,7 +33,8 @@ help: ## show this list
 	@echo '                            the module alone, against a 7.3 build tree with Rust'
 	@echo
 	@echo 'SUITE=name (qemu/suites.toml), FILTER=pattern and SEED=number narrow and repeat tests;'
-	@echo 'GUEST=name (qemu/guests.toml) chooses the machine of run and shell.'
+	@echo 'GUEST=name (qemu/guests.toml) chooses the machine of run and shell; DEVICE=edu-daq, or'
+	@echo 'another card as guests.toml has it, takes the place of its cards.'
 
 run: ## boot Debian's stock kernel in QEMU, load the module, show what it does
 	@$(lab) run

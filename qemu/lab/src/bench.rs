@@ -62,7 +62,8 @@ struct File<'a> {
 
 /// Counts, prints, judges. Returns whether everything holds.
 pub(crate) fn run(places: &Places, config: &Config, steps: &Steps) -> Result<bool> {
-    let prepared = prepare::all(places, steps, config)?;
+    let models = config.need_models(GUESTS.map(|(name, _)| name))?;
+    let prepared = prepare::all(places, steps, config, models)?;
     let run = Run::begin(places)?;
     let tally = Tally::default();
     let figures = count(places, config, steps, &prepared, &run, &tally)?;
@@ -162,7 +163,7 @@ fn boot(
         gates: true,
         ..Job::default()
     };
-    let (pair, image) = (&prepared.pair, &prepared.image);
+    let pair = &prepared.pair;
     let job = guest::job(prepared, pair, machine, job)?;
     let directory = run.directory(name)?;
     let (sender, lines) = mpsc::channel();
@@ -171,7 +172,7 @@ fn boot(
             let _ = sender.send(row.to_owned());
         }
     };
-    let report = guest::run(places, image, pair, machine, &directory, &job, &live)?;
+    let report = guest::run(places, prepared, pair, machine, &directory, &job, &live)?;
     let rows = lines
         .try_iter()
         .map(|line| serde_json::from_str(&line).with_context(|| format!("row {line}")))

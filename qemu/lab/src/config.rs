@@ -13,6 +13,7 @@ use anyhow::Result;
 use serde::Deserialize;
 
 use crate::kernel::Flavour;
+use crate::models;
 
 /// A machine to boot.
 #[derive(Clone, Debug, Deserialize)]
@@ -170,6 +171,15 @@ impl Config {
         })
     }
 
+    /// Whether one of these guests has a model among its cards.
+    pub(crate) fn need_models<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<bool> {
+        let mut models = false;
+        for name in names {
+            models |= self.guest(name)?.has_models();
+        }
+        Ok(models)
+    }
+
     /// Every stock module that some guest loads.
     pub(crate) fn stock_modules(&self) -> Vec<String> {
         let mut all: Vec<String> = self
@@ -180,6 +190,26 @@ impl Config {
         all.sort();
         all.dedup();
         all
+    }
+}
+
+impl Guest {
+    /// Whether a model is among its cards.
+    pub(crate) fn has_models(&self) -> bool {
+        self.cards.iter().any(|card| models::name(card).is_some())
+    }
+
+    /// Whether its programs have a channel to the laboratory.
+    pub(crate) fn asks(&self) -> bool {
+        self.hotplug || self.has_models()
+    }
+
+    /// The guest with `card` in the place of all its cards.
+    pub(crate) fn with_card(&self, card: &str) -> Self {
+        Self {
+            cards: vec![card.to_owned()],
+            ..self.clone()
+        }
     }
 }
 
@@ -207,8 +237,13 @@ mod tests {
         let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let config = Config::read(&tree)?;
         for name in ["stock", "stock-iommu", "mask28", "lowmem", "cards4"] {
-            config.guest(name)?;
+            assert!(!config.guest(name)?.has_models());
         }
+        for name in ["daq", "daq-iommu", "daq-hotplug", "template"] {
+            assert!(config.guest(name)?.has_models());
+        }
+        assert!(config.need_models(["stock", "daq"])?);
+        assert!(!config.need_models(["stock", "cards4"])?);
         assert!(config.suites.values().any(|suite| !suite.soak));
         Ok(())
     }
@@ -222,6 +257,17 @@ mod tests {
         assert!(Config::parse(guests, &suite("a")).is_ok());
         let error = Config::parse(guests, &suite("b")).expect_err("no such guest");
         assert!(format!("{error:#}").contains("there are: a"));
+    }
+
+    #[test]
+    fn another_card_takes_the_place_of_all() -> Result<()> {
+        let text = "what = \"\"\nmemory = \"1G\"\ncards = [\"edu\", \"edu\"]\n";
+        let guest: Guest = toml::from_str(text)?;
+        assert!(!guest.asks());
+        let other = guest.with_card("edu-daq");
+        assert_eq!(other.cards, ["edu-daq"]);
+        assert!(other.has_models() && other.asks());
+        Ok(())
     }
 
     #[test]

@@ -24,6 +24,25 @@ const HARMLESS: &str = concat!(
 /// Signs that nothing more will come of this guest.
 const FATAL: &str = r"Kernel panic|Oops:|end Kernel|Attempted to kill init";
 
+/// What QEMU says of each model when it starts: models have no interrupt for errors
+/// of the bus.
+const MODELS: &str =
+    r"warning: vfio vfio-user:\S+: Could not enable error recovery for the device$";
+
+/// What QEMU says of a card whose model is gone, at each attempt to talk to it.
+const GONE: &str = concat!(
+    r"vfio|failed to read header|short read|server closed socket|timed out waiting for reply",
+    r"|Unable to (read from|write to) socket",
+);
+
+/// What QEMU says when it cannot go on, whatever else the line says.
+const END: &str = r"Assertion|hardware error";
+
+/// The end of QEMU if the card of a model that is gone is behind an IOMMU which the
+/// guest switches off; each guest does when it powers off. The processors'
+/// registers follow.
+const NO_MAPPING: &str = "hardware error: vfio: DMA mapping failed";
+
 /// How many lines after a bad one are shown with it.
 const AFTER: usize = 12;
 
@@ -91,6 +110,22 @@ pub(crate) fn card_complaints(log: &str) -> Vec<String> {
         .filter(|line| line.contains("EDU:"))
         .map(str::to_owned)
         .collect()
+}
+
+/// The lines of QEMU's own words that it should not have said. `gone`: a model was
+/// told to die.
+pub(crate) fn qemu_complaints(words: Vec<String>, gone: bool) -> Result<Vec<String>> {
+    let (models, dead, end) = (Regex::new(MODELS)?, Regex::new(GONE)?, Regex::new(END)?);
+    let mut words = words;
+    if let Some(last) = words.iter().position(|line| line.contains(NO_MAPPING)) {
+        // All results were there before; a guest that had more to say lacks them.
+        words.truncate(if gone { last } else { words.len() });
+    }
+    words.retain(|line| {
+        let expected = models.is_match(line) || (gone && dead.is_match(line));
+        !expected || end.is_match(line)
+    });
+    Ok(words)
 }
 
 #[cfg(test)]
@@ -167,6 +202,38 @@ mod tests {
     #[test]
     fn a_panic_is_fatal() -> Result<()> {
         assert!(judge(&["Kernel panic - not syncing: Attempted to kill init!"])?.is_dead());
+        Ok(())
+    }
+
+    #[test]
+    fn qemu_may_complain_of_a_model_that_was_told_to_die() -> Result<()> {
+        let ever = "qemu-system-x86_64: -device {}: warning: vfio vfio-user:/tmp/cards-a/card0: \
+                    Could not enable error recovery for the device";
+        let gone = [
+            "qemu-system-x86_64: failed to read header: EOF",
+            "qemu-system-x86_64: vfio_region_read(vfio-user:/tmp/c/card0:region0+0x0, 4) failed: \
+             Bad address",
+            "qemu-system-x86_64: vfio_user_device_io_region_write: Unable to write to socket: \
+             Broken pipe",
+            "qemu-system-x86_64: vfio_container_dma_unmap(0x5613, 0x0, 0xc3000) = -14 (Bad address)",
+        ];
+        let never = [
+            "qemu-system-x86_64: hw/vfio/pci.c:1: vfio_exit: Assertion `x' failed.",
+            "qemu-system-x86_64: -device edu: out of memory",
+        ];
+        let all = [&[ever], &gone[..], &never].concat();
+        let mut all: Vec<String> = all.into_iter().map(str::to_owned).collect();
+        assert_eq!(qemu_complaints(all.clone(), true)?, never);
+        assert_eq!(
+            qemu_complaints(all.clone(), false)?,
+            [&gone[..], &never].concat()
+        );
+        all.extend([format!("qemu: {NO_MAPPING}"), "RAX=0".to_owned()]);
+        assert_eq!(qemu_complaints(all.clone(), true)?, never);
+        assert_eq!(
+            qemu_complaints(all, false)?.len(),
+            gone.len() + never.len() + 2
+        );
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::mpsc::Sender;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -25,9 +26,9 @@ use crate::config::Guest;
 use crate::gates;
 use crate::gates::Watch;
 use crate::image;
-use crate::image::Image;
 use crate::kernel::Flavour;
 use crate::ktap::Parser;
+use crate::models::Models;
 use crate::prepare::Pair;
 use crate::prepare::Prepared;
 use crate::qemu;
@@ -136,7 +137,7 @@ pub(crate) fn job(prepared: &Prepared, pair: &Pair, guest: &Guest, job: Job) -> 
         load: true,
         kmemleak: debug,
         kunit: debug && pair.module.has_kunit()?,
-        lab: guest.hotplug,
+        lab: guest.asks(),
         parameters: guest.parameters.clone(),
         devices: u32::try_from(guest.cards.len())?,
         ..job
@@ -147,7 +148,7 @@ pub(crate) fn job(prepared: &Prepared, pair: &Pair, guest: &Guest, job: Job) -> 
 /// every remark of the results as it comes.
 pub(crate) fn run(
     places: &Places,
-    image: &Image,
+    prepared: &Prepared,
     pair: &Pair,
     guest: &Guest,
     directory: &Path,
@@ -156,11 +157,14 @@ pub(crate) fn run(
 ) -> Result<Report> {
     let begun = Instant::now();
     let initramfs = directory.join("initramfs.cpio");
-    image.with_job(&pair.module, job, &initramfs)?;
+    prepared.image.with_job(&pair.module, job, &initramfs)?;
+    let models = Models::start(prepared.models.as_ref(), guest, directory)?;
+    let models = Arc::new(models);
     let boot = Boot {
         kernel: &pair.kernel,
         initramfs: &initramfs,
         directory,
+        models: &models,
     };
     let mut machine = qemu::start(guest, &boot)?;
 
@@ -227,8 +231,12 @@ pub(crate) fn run(
         "edu-log",
         gates::card_complaints(&fs::read_to_string(directory.join("qemu.log")).unwrap_or_default()),
     ));
+    if guest.has_models() {
+        tests.push(Test::of("card-report", models.report()));
+    }
     let mut end: Vec<String> = ending.into_iter().collect();
-    end.extend(qemu::own_words(directory));
+    let words = qemu::own_words(directory);
+    end.extend(gates::qemu_complaints(words, models.were_told_to_die())?);
     tests.push(Test::of("power-off", end));
     // The disks and the image are big and say nothing.
     remove_big(directory);

@@ -7,12 +7,14 @@
 //!
 //! ```text
 //! cli ── prepare ── apt ── kernel ── module ─┐
-//!           └────── userspace ───────────────┴─ image ── suite ── guest ── report
+//!           ├────── userspace ───────────────┴─ image ── suite ── guest ── report
+//!           └────── models ───────────────────────────────────────┘
 //! ```
 //!
 //! * [`cache`], [`step`], [`exec`]: what every step of the preparation shares:
 //!   content keys, locks, logs, progress;
 //! * [`apt`], [`kernel`], [`module`], [`userspace`], [`image`]: the steps;
+//! * [`models`]: cards that QEMU does not have, each a process of its own;
 //! * [`config`]: `guests.toml` and `suites.toml`;
 //! * [`guest`], [`qemu`], [`ktap`], [`gates`]: one boot and its judgement;
 //! * [`suite`], [`checks`], [`tally`], [`soak`]: what `make test` and `make soak`
@@ -33,6 +35,7 @@ mod image;
 mod kernel;
 mod kselftest;
 mod ktap;
+mod models;
 mod module;
 mod mutants;
 mod prepare;

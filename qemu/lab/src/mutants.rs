@@ -55,10 +55,8 @@ pub(crate) fn run(
         bail!("no mutant of qemu/mutants.toml matches");
     }
     let machines = machines(&mutants);
-    for (_, guest) in machines.keys() {
-        config.guest(guest)?;
-    }
-    let prepared = prepare::all(places, steps, config)?;
+    let models = config.need_models(machines.keys().map(|(_, guest)| &**guest))?;
+    let prepared = prepare::all(places, steps, config, models)?;
     let mut sound = BTreeMap::from([(Flavour::Stock, prepared.pair.clone())]);
     if machines
         .keys()

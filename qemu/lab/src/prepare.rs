@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! Brings everything that a guest needs into the cache: the kernel and the
-//! module in one lane, user space in the other; and the debug kernel behind
-//! them, while stock guests may be running already.
+//! module in one lane, user space and models of cards in the other; and the debug
+//! kernel behind them, while stock guests may be running already.
 
 use std::panic::catch_unwind;
 use std::panic::AssertUnwindSafe;
@@ -21,6 +21,8 @@ use crate::kernel;
 use crate::kernel::stock::Stock;
 use crate::kernel::Flavour;
 use crate::kernel::Kernel;
+use crate::models;
+use crate::models::Programs;
 use crate::module;
 use crate::module::Module;
 use crate::step::Steps;
@@ -40,6 +42,8 @@ pub(crate) struct Prepared {
     /// The stock kernel with its module.
     pub(crate) pair: Pair,
     pub(crate) image: Image,
+    /// The models of cards, if a guest is to have one.
+    pub(crate) models: Option<Programs>,
 }
 
 impl Prepared {
@@ -52,16 +56,25 @@ impl Prepared {
     }
 }
 
-/// Prepares all that the stock kernel needs.
-pub(crate) fn all(places: &Places, steps: &Steps, config: &Config) -> Result<Prepared> {
-    let (kernel_lane, programs) = std::thread::scope(|scope| {
-        let user = scope.spawn(|| userspace::build(places, steps));
+/// Prepares all that the stock kernel needs, and if asked to the `models` of cards.
+pub(crate) fn all(
+    places: &Places,
+    steps: &Steps,
+    config: &Config,
+    models: bool,
+) -> Result<Prepared> {
+    let (kernel_lane, user_lane) = std::thread::scope(|scope| {
+        let user = scope.spawn(|| {
+            let programs = userspace::build(places, steps)?;
+            let models = models.then(|| models::build(places, steps)).transpose()?;
+            anyhow::Ok((programs, models))
+        });
         let kernel = kernel::stock::prepare(places, steps)
             .and_then(|stock| Ok((module::build(places, steps, &stock.kernel)?, stock)));
         (kernel, user.join())
     });
     let (module, stock) = kernel_lane?;
-    let programs = programs.map_err(|_| anyhow!("the user-space lane panicked"))??;
+    let (programs, models) = user_lane.map_err(|_| anyhow!("the user-space lane panicked"))??;
     let stock_modules = stock.module_files(&config.stock_modules())?;
     let image = image::build(places, steps, &stock, &programs, &stock_modules)?;
     Ok(Prepared {
@@ -71,6 +84,7 @@ pub(crate) fn all(places: &Places, steps: &Steps, config: &Config) -> Result<Pre
         },
         stock,
         image,
+        models,
     })
 }
 

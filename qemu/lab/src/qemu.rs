@@ -2,7 +2,9 @@
 
 //! One QEMU process: its command line, its channels, its end.
 
+pub(crate) mod cards;
 mod control;
+mod requests;
 
 use std::fs;
 use std::fs::File;
@@ -33,8 +35,10 @@ use crate::config::Guest;
 use crate::exec;
 use crate::kernel::Flavour;
 use crate::kernel::Kernel;
+use crate::models::Models;
 use crate::qemu::control::Control;
 use crate::qemu::control::OBEY;
+use crate::qemu::requests::Desk;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
@@ -66,6 +70,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) initramfs: &'a Path,
     /// Where disks and logs go.
     pub(crate) directory: &'a Path,
+    /// The models among the guest's cards, which listen already.
+    pub(crate) models: &'a Arc<Models>,
 }
 
 /// QEMU, running.
@@ -106,7 +112,7 @@ fn base(guest: &Guest, boot: &Boot<'_>, console: &str) -> Result<Command> {
             "none",
         ])
         .args(["-accel", "tcg", "-cpu", &guest.processor])
-        .args(["-machine", &guest.machine])
+        .args(cards::machine(guest))
         .args(["-smp", &guest.cpus.to_string()])
         .args(["-m", &guest.memory])
         // The edu card tells of bad DMA ranges only here.
@@ -121,10 +127,7 @@ fn base(guest: &Guest, boot: &Boot<'_>, console: &str) -> Result<Command> {
         command.args(["-icount", icount]);
     }
     command.args(&guest.arguments);
-    let cards = match guest.hotplug {
-        true => control::pluggable(&guest.cards),
-        false => guest.cards.clone(),
-    };
+    let cards = cards::arguments(guest, boot.models)?;
     for device in guest.devices.iter().chain(&cards) {
         command.args(["-device", device]);
     }
@@ -202,6 +205,26 @@ fn make_disk(disk: &Disk, file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Adds QEMU's own channel, and the guest's to the laboratory if it has one.
+fn channels(
+    guest: &Guest,
+    boot: &Boot<'_>,
+    command: &mut Command,
+    fds: &mut Fds,
+) -> Result<Arc<Mutex<Control>>> {
+    let control = fds.talk(command, "control")?;
+    let control = Arc::new(Mutex::new(Control::new(control)));
+    command.args(["-qmp", "chardev:control"]);
+    if guest.asks() {
+        let requests = fds.talk(command, "lab")?;
+        command
+            .args(["-device", "virtio-serial-pci", "-device"])
+            .arg(format!("virtserialport,chardev=lab,name={}", lab::PORT));
+        Desk::of(guest, Arc::clone(&control), Arc::clone(boot.models)).obey(requests);
+    }
+    Ok(control)
+}
+
 /// Starts a guest for tests, its channels in our hands.
 pub(crate) fn start(guest: &Guest, boot: &Boot<'_>) -> Result<Machine> {
     let console = "console=ttyS0,115200 loglevel=7 panic=-1 oops=panic";
@@ -209,18 +232,8 @@ pub(crate) fn start(guest: &Guest, boot: &Boot<'_>) -> Result<Machine> {
     let mut fds = Fds::default();
     let kernel = fds.listen(&mut command, "kernel")?;
     let results = fds.listen(&mut command, "results")?;
-    let control = fds.talk(&mut command, "control")?;
-    let control = Arc::new(Mutex::new(Control::new(control)));
-    command
-        .args(["-serial", "chardev:kernel", "-serial", "chardev:results"])
-        .args(["-qmp", "chardev:control"]);
-    if guest.hotplug {
-        let requests = fds.talk(&mut command, "lab")?;
-        command
-            .args(["-device", "virtio-serial-pci", "-device"])
-            .arg(format!("virtserialport,chardev=lab,name={}", lab::PORT));
-        control::obey(requests, Arc::clone(&control), guest.cards.clone());
-    }
+    command.args(["-serial", "chardev:kernel", "-serial", "chardev:results"]);
+    let control = channels(guest, boot, &mut command, &mut fds)?;
     let errors = File::create(boot.directory.join("qemu.stderr"))?;
     command
         .stdin(Stdio::null())
@@ -250,7 +263,11 @@ pub(crate) fn interact(guest: &Guest, boot: &Boot<'_>) -> Result<()> {
     command
         .args(["-serial", "mon:stdio", "-serial"])
         .arg(format!("file:{}", log.display()));
+    let mut fds = Fds::default();
+    let _control = channels(guest, boot, &mut command, &mut fds)?;
     let status = command
+        .fd_mappings(fds.0)
+        .context("handing channels to QEMU")?
         .status()
         .with_context(|| format!("starting {PROGRAM}"))?;
     if !status.success() {

@@ -50,7 +50,7 @@ pub(crate) struct Choice {
 pub(crate) struct Turn<'a> {
     suite_name: &'a str,
     suite: &'a Suite,
-    guest_name: &'a str,
+    pub(crate) guest_name: &'a str,
     pub(crate) flavour: Flavour,
 }
 
@@ -199,8 +199,8 @@ fn boot(setting: &Setting<'_>, run: &Run, turn: &Turn<'_>) -> Result<Report> {
     let job = job(turn.suite, setting.choice, slower(turn.flavour));
     let job = guest::job(setting.prepared, &pair, machine, job)?;
     let directory = run.directory(&turn.name())?;
-    let (places, image) = (setting.places, &setting.prepared.image);
-    guest::run(places, image, &pair, machine, &directory, &job, &|_| {})
+    let (places, prepared) = (setting.places, setting.prepared);
+    guest::run(places, prepared, &pair, machine, &directory, &job, &|_| {})
 }
 
 /// The job of a suite, without what depends on the guest.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The programs of the guest, all static: the command, the samples, `/init`.
+//! The programs of the guest, all static: the command, the samples, `/init`. And
+//! how anything is built of the laboratory's own workspace.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -85,40 +86,69 @@ fn tools(places: &Places, steps: &Steps) -> Result<PathBuf> {
 }
 
 fn init(places: &Places, steps: &Steps) -> Result<PathBuf> {
-    let key = Key::new("init 1")
+    let key = Key::new("init 1").sources(&places.tree, "qemu/init")?;
+    let part = Part {
+        what: "the guest's init",
+        name: "init",
+        packages: vec!["userdma-init".to_owned()],
+        estimate: Duration::from_secs(15),
+    };
+    Ok(of_the_laboratory(places, steps, key, &part)?.join("userdma-init"))
+}
+
+/// A part of the laboratory's own workspace.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// In a few words.
+    pub(crate) what: &'static str,
+    /// For files.
+    pub(crate) name: &'static str,
+    pub(crate) packages: Vec<String>,
+    pub(crate) estimate: Duration,
+}
+
+/// Builds a part of the laboratory's workspace; `key` says what is its own of it.
+pub(crate) fn of_the_laboratory(
+    places: &Places,
+    steps: &Steps,
+    key: Key,
+    part: &Part,
+) -> Result<PathBuf> {
+    let key = key
         .file(&places.tree.join("qemu/Cargo.lock"))?
-        .file(&places.tree.join("qemu/Cargo.toml"))?
-        .sources(&places.tree, "qemu/init")?;
-    let product = Product::new(
-        places.cached("built").join(format!("init-{}", key.hex())),
-        &key,
-    );
-    let what = "the guest's init";
+        .file(&places.tree.join("qemu/Cargo.toml"))?;
+    let directory = format!("{}-{}", part.name, key.hex());
+    let product = Product::new(places.cached("built").join(directory), &key);
     let lock = match product.is_ready() {
         true => None,
         false => Some(lock(places, steps)?),
     };
     // Another run may have made it meanwhile.
     if product.is_ready() {
-        steps.cached(what);
+        steps.cached(part.what);
     } else {
-        let step = steps.begin(what, Duration::from_secs(15));
-        let log = Log::create(places, "init")?;
-        let target = places.place.join("init-static");
+        let step = steps.begin(part.what, part.estimate);
+        let log = Log::create(places, part.name)?;
+        let target = places.place.join("laboratory-static");
+        let packages = part.packages.iter().flat_map(|name| ["-p", name]);
         cargo(
             &log,
             &step,
             &places.tree.join("qemu"),
             &target,
-            &["-p", "userdma-init"],
+            &packages.collect::<Vec<_>>(),
         )?;
         product.begin()?;
-        take_programs(&target.join(TARGET).join("release"), &product.path)?;
+        let programs = target.join(TARGET).join("release");
+        for name in &part.packages {
+            fs::copy(programs.join(name), product.path.join(name))
+                .with_context(|| format!("taking the program {name} that package {name} makes"))?;
+        }
         product.finish()?;
         step.done();
     }
     drop(lock);
-    Ok(product.path.join("userdma-init"))
+    Ok(product.path)
 }
 
 fn lock(places: &Places, steps: &Steps) -> Result<Lock> {

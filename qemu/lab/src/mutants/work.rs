@@ -140,10 +140,10 @@ impl<'a> Workshop<'a> {
         };
         let job = guest::job(self.prepared, &boot.pair, machine, job)?;
         let directory = self.run.directory(&boot.name())?;
-        let (image, quiet) = (&self.prepared.image, |_: &str| {});
+        let quiet = |_: &str| {};
         guest::run(
             self.original,
-            image,
+            self.prepared,
             &boot.pair,
             machine,
             &directory,
