@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The completion side of an open file: places for transfers, records that wait, and who sleeps.
+//! The completion side of an open file: records that wait, and who sleeps. The rooms: `places` for transfers that
+//! are to come, and for the request of read() or write(); `wait`, which hands records out.
 //!
 //! A [`Port`] is `'static` and needs no card: records can be collected after the card has gone.
 //! It is reached from interrupts; its last reference is always dropped where sleeping is allowed,
 //! because a transfer refers to its port only through its lane (see `queue.rs`).
+
+mod places;
+mod wait;
 
 use kernel::{
     fs::File,
@@ -13,10 +17,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            ordering::{
-                Acquire,
-                Release, //
-            },
+            ordering::Release,
             Atomic, //
         },
         lock::{
@@ -39,24 +40,29 @@ use crate::{
         Direction,
         MAX_VECTORS, //
     },
-    pure::ring::Ring,
-    queue::{
-        Entry,
-        Transfer, //
+    pure::{
+        order::{
+            Order,
+            Ticket, //
+        },
+        ring::Ring, //
     },
+    queue::Transfer,
     service,
-    stats,
-    uapi, //
+    stats, //
 };
 
 /// Transfers that an open file may have between SUBMIT and WAIT.
 pub(crate) const DEPTH: usize = 128;
 
-/// A queue of transfers that never allocates.
-pub(crate) type Queue = Ring<KVec<Option<KBox<Transfer>>>>;
+/// A queue that never allocates.
+pub(crate) type Fifo<T> = Ring<KVec<Option<T>>>;
 
-/// Makes a queue with room for `capacity` transfers.
-pub(crate) fn queue(capacity: usize) -> Result<Queue> {
+/// A queue of transfers.
+pub(crate) type Queue = Fifo<KBox<Transfer>>;
+
+/// Makes a queue with room for so many.
+pub(crate) fn fifo<T>(capacity: usize) -> Result<Fifo<T>> {
     let mut slots = KVec::with_capacity(capacity, GFP_KERNEL)?;
     for _ in 0..capacity {
         slots.push(None, GFP_KERNEL)?;
@@ -89,9 +95,21 @@ struct State {
     direct: Direct,
     /// Gets 1 for each record.
     event: Option<EventFd>,
+    /// Transfers that are reserved or submitted and have not ended.
+    order: Order<DEPTH>,
+    /// How many of them wait for earlier ones.
+    barriers: usize,
 }
 
 impl State {
+    /// Called when a transfer has ended, or never began.
+    fn end(&mut self, ticket: Option<Ticket>, barrier: bool) {
+        if let Some(ticket) = ticket {
+            self.order.end(ticket);
+            self.barriers -= usize::from(barrier);
+        }
+    }
+
     fn take(&mut self, count: usize, teller: Teller) {
         self.used += count;
         if teller == Teller::Ring {
@@ -144,7 +162,7 @@ impl Port {
     /// Makes the port of a new open file.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(|| {
-            let (free, done) = (queue(DEPTH)?, queue(DEPTH)?);
+            let (free, done) = (fifo(DEPTH)?, fifo(DEPTH)?);
             Ok(try_pin_init!(Self {
                 state <- new_spinlock_irq!(State {
                     free,
@@ -154,6 +172,8 @@ impl Port {
                     claimed: 0,
                     direct: Direct::Free,
                     event: None,
+                    order: Order::new(),
+                    barriers: 0,
                 }),
                 vectors <- new_spinlock_irq!([const { None }; MAX_VECTORS]),
                 changed <- new_poll_condvar!("userdma::Port::changed"),
@@ -191,129 +211,16 @@ impl Port {
         }
     }
 
-    /// Reserves places for entries, from the first on, as many as there are and at least one. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`] if the card is gone, [`ENOMEM`], and those of the caller's patience. No entry has a place then.
-    pub(crate) fn reserve(
-        &self,
-        entries: &mut [Option<Entry>],
-        teller: Teller,
-        how: Patience,
-    ) -> Result {
-        let mut state = self.state.lock();
-        let mut woken = Ok(());
-        loop {
-            if self.gone.load(Acquire) {
-                return Err(ENODEV);
-            }
-            if state.used < DEPTH {
-                break;
-            }
-            // Only now: what was waited for may have come together with the signal.
-            woken?;
-            woken = self.sleep(&mut state, how);
-        }
-        let count = entries.len().min(DEPTH - state.used);
-        state.take(count, teller);
-        let mut given = 0;
-        for entry in entries.iter_mut().take(count).flatten() {
-            let Some(transfer) = state.free.pop_front() else {
-                break;
-            };
-            entry.assign(transfer);
-            given += 1;
-        }
-        drop(state);
-        for entry in entries.iter_mut().take(count).skip(given).flatten() {
-            match Transfer::new(false) {
-                Ok(transfer) => entry.assign(transfer),
-                Err(error) => {
-                    self.unreserve(count - given, teller);
-                    return if given == 0 { Err(error) } else { Ok(()) };
-                }
-            }
-            given += 1;
-        }
-        Ok(())
+    /// Returns whether all transfers before this one have ended.
+    pub(crate) fn may_begin(&self, transfer: &Transfer) -> bool {
+        let state = self.state.lock();
+        transfer
+            .ticket
+            .is_none_or(|ticket| state.order.is_first(ticket))
     }
 
-    fn unreserve(&self, count: usize, teller: Teller) {
-        let mut state = self.state.lock();
-        state.give_back(count, teller);
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Gives back a place that [`Port::reserve`] gave and that was not used.
-    pub(crate) fn cancel_reservation(&self, transfer: KBox<Transfer>, teller: Teller) {
-        // Full only if it never was empty enough to give this one: then it is dropped.
-        let _ = self.state.lock().free.push_back(transfer);
-        self.unreserve(1, teller);
-    }
-
-    /// Takes the place of read() and write(). May sleep.
-    ///
-    /// # Errors
-    ///
-    /// As [`Port::reserve`].
-    pub(crate) fn reserve_direct(&self, nonblock: bool) -> Result {
-        let how = Patience {
-            deadline: service::NEVER,
-            nonblock,
-        };
-        let mut state = self.state.lock();
-        let mut woken = Ok(());
-        loop {
-            if self.gone.load(Acquire) {
-                return Err(ENODEV);
-            }
-            if matches!(state.direct, Direct::Free) {
-                state.direct = Direct::Taken;
-                return Ok(());
-            }
-            woken?;
-            woken = self.sleep(&mut state, how);
-        }
-    }
-
-    /// Gives back the place of read() and write(). A record that waits there is dropped.
-    pub(crate) fn release_direct(&self) {
-        let last = core::mem::replace(&mut self.state.lock().direct, Direct::Free);
-        drop(last);
-        self.changed.notify_all();
-    }
-
-    /// Waits for the transfer of read() or write() to end.
-    ///
-    /// # Errors
-    ///
-    /// [`ERESTARTSYS`]: it goes on. Never if the wait is not `interruptible`, as only for a transfer that the
-    /// card, its time limit or unbind ends soon.
-    pub(crate) fn wait_direct(&self, interruptible: bool) -> Result<KBox<Transfer>> {
-        let how = Patience {
-            deadline: service::NEVER,
-            nonblock: false,
-        };
-        let mut state = self.state.lock();
-        let mut woken = Ok(());
-        loop {
-            match core::mem::replace(&mut state.direct, Direct::Taken) {
-                Direct::Done(transfer) => return Ok(transfer),
-                other => state.direct = other,
-            }
-            if !interruptible {
-                self.changed.wait(&mut state);
-                continue;
-            }
-            woken?;
-            woken = self.sleep(&mut state, how);
-        }
-    }
-
-    /// Called when a transfer has ended, in any context.
-    pub(crate) fn complete(&self, mut transfer: KBox<Transfer>) {
+    /// Called when a transfer has ended, in any context. Returns whether others may have waited for it.
+    pub(crate) fn complete(&self, mut transfer: KBox<Transfer>) -> bool {
         match transfer.result {
             0 => self.stats.completed.add(1),
             _ => self.stats.failed.add(1),
@@ -325,6 +232,8 @@ impl Port {
         let command = transfer.command.take();
         let end = (transfer.result, transfer.bytes);
         let mut state = self.state.lock();
+        state.end(transfer.ticket.take(), transfer.barrier);
+        let awaited = state.barriers > 0;
         if command.is_some() {
             // There is room, as for any place that was taken.
             let _ = state.free.push_back(transfer);
@@ -349,6 +258,7 @@ impl Port {
             let moved = bytes.min(i32::MAX as u64) as i32;
             command.complete(if result == 0 { moved } else { result }, bytes);
         }
+        awaited
     }
 
     /// Adds 1 to `event` for each record from now on.
@@ -386,104 +296,6 @@ impl Port {
         self.gone.store(true, Release);
         drop(state);
         self.changed.notify_all();
-    }
-
-    /// Collects up to `max` records into `records`, and waits until there are `min`.
-    ///
-    /// Then calls `commit` with their number; if that fails, they are all as before.
-    ///
-    /// # Errors
-    ///
-    /// As the header says of WAIT; only if not a single record was collected.
-    pub(crate) fn wait(
-        &self,
-        records: uapi::Array,
-        min: u32,
-        how: Patience,
-        commit: impl FnOnce(u32) -> Result,
-    ) -> Result {
-        let mut claimed: [Option<KBox<Transfer>>; DEPTH] = [const { None }; DEPTH];
-        let mut count = 0;
-        let result = self.collect(records, min as usize, how, &mut claimed, &mut count);
-        let result = match result {
-            Err(error) if count == 0 => Err(error),
-            // CAST: At most `DEPTH`.
-            _ => commit(count as u32),
-        };
-        let mut state = self.state.lock();
-        state.claimed -= count;
-        match result {
-            Ok(()) => {
-                state.used -= count;
-                for transfer in claimed.iter_mut().filter_map(Option::take) {
-                    let _ = state.free.push_back(transfer);
-                }
-            }
-            Err(_) => {
-                for transfer in claimed.iter_mut().rev().filter_map(Option::take) {
-                    let _ = state.done.push_front(transfer);
-                }
-            }
-        }
-        drop(state);
-        if count > 0 {
-            self.changed.notify_all();
-        }
-        result
-    }
-
-    /// Moves records to `claimed` and to the program, `count` of them.
-    fn collect(
-        &self,
-        records: uapi::Array,
-        min: usize,
-        how: Patience,
-        claimed: &mut [Option<KBox<Transfer>>],
-        count: &mut usize,
-    ) -> Result {
-        let max = (records.count() as usize).min(claimed.len());
-        loop {
-            let mut state = self.state.lock();
-            let mut woken = Ok(());
-            let transfer = loop {
-                if *count == max {
-                    return Ok(());
-                }
-                if let Some(transfer) = state.done.pop_front() {
-                    state.claimed += 1;
-                    break transfer;
-                }
-                // Nothing is in flight: nothing more will come, unless another call gives back what it
-                // holds. Only a call that has nothing itself waits for that, else two would wait for
-                // each other.
-                if state.used - state.rings == state.claimed && (*count > 0 || state.claimed == 0) {
-                    return match self.gone.load(Acquire) {
-                        true => Err(ENODEV),
-                        false => Ok(()),
-                    };
-                }
-                if *count >= min {
-                    return Ok(());
-                }
-                woken?;
-                woken = self.sleep(&mut state, how);
-            };
-            drop(state);
-            // CAST: Below `DEPTH`.
-            let written = records.write(*count as u32, &transfer.record());
-            if let (Ok(()), Some(place)) = (written, claimed.get_mut(*count)) {
-                *place = Some(transfer);
-                *count += 1;
-            } else {
-                let mut state = self.state.lock();
-                state.claimed -= 1;
-                let _ = state.done.push_front(transfer);
-                drop(state);
-                // Somebody may have looked while it was not there.
-                self.changed.notify_all();
-                return Err(EFAULT);
-            }
-        }
     }
 
     /// Returns whether there is nothing that a WAIT could hand out, now or later.

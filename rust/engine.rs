@@ -40,9 +40,12 @@ use kernel::{
 
 use crate::{
     buffer::BufferRef,
-    completion::Port,
+    completion::{
+        fifo,
+        Fifo,
+        Port, //
+    },
     hw,
-    pure::ring::Ring,
     queue::{
         Lane,
         Lanes,
@@ -78,17 +81,6 @@ struct Given {
     last: bool,
     /// [`Engine::cuts`] when it was given.
     cuts: u32,
-}
-
-/// A fixed number of things in order.
-type Fifo<T> = Ring<KVec<Option<T>>>;
-
-fn fifo<T>(capacity: usize) -> Result<Fifo<T>> {
-    let mut slots = KVec::with_capacity(capacity, GFP_KERNEL)?;
-    for _ in 0..capacity {
-        slots.push(None, GFP_KERNEL)?;
-    }
-    Ok(Ring::new(slots))
 }
 
 /// The card was told to stop a channel, and has not.

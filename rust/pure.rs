@@ -10,6 +10,7 @@
 pub(crate) mod fair;
 pub(crate) mod handles;
 pub(crate) mod lap;
+pub(crate) mod order;
 pub(crate) mod range;
 pub(crate) mod ring;
 pub(crate) mod split;

@@ -14,17 +14,20 @@ use kernel::{
 use crate::{
     buffer::BufferRef,
     completion::{
-        queue,
+        fifo,
         Port,
         Queue,
         DEPTH, //
     },
     ext::uring::Command,
     hw::Direction,
-    pure::fair::{
-        pick,
-        Clock,
-        Share, //
+    pure::{
+        fair::{
+            pick,
+            Clock,
+            Share, //
+        },
+        order::Ticket, //
     },
     service,
     uapi, //
@@ -44,6 +47,8 @@ pub(crate) struct Work {
     pub(crate) card_offset: u64,
     /// The longest it may take on the card in nanoseconds, or 0.
     pub(crate) timeout_ns: u64,
+    /// See [`Transfer::barrier`].
+    pub(crate) barrier: bool,
 }
 
 /// A transfer, from SUBMIT to WAIT; or a request of read() or write().
@@ -52,6 +57,10 @@ pub(crate) struct Transfer {
     channel: u16,
     /// It belongs to read() or write().
     pub(crate) direct: bool,
+    /// Its place among the transfers of its file, from its reservation to its end.
+    pub(crate) ticket: Option<Ticket>,
+    /// It begins when all earlier transfers of its file have ended.
+    pub(crate) barrier: bool,
     /// It completes on a ring of io_uring's, and WAIT does not tell of it.
     pub(crate) command: Option<Command>,
     /// Which way it moves.
@@ -75,6 +84,8 @@ impl Transfer {
                 user_data: 0,
                 channel: 0,
                 direct,
+                ticket: None,
+                barrier: false,
                 command: None,
                 direction: Direction::ToCard,
                 work: None,
@@ -93,6 +104,7 @@ impl Transfer {
         self.user_data = user_data;
         self.channel = channel;
         self.direction = work.direction;
+        self.barrier = work.barrier;
         self.work = Some(work);
         self.bytes = 0;
         self.result = 0;
@@ -133,6 +145,7 @@ pub(crate) struct Entry {
     pub(crate) channel: u16,
     pub(crate) lane: usize,
     work: Option<Work>,
+    pub(crate) ticket: Option<Ticket>,
     transfer: Option<KBox<Transfer>>,
 }
 
@@ -144,8 +157,14 @@ impl Entry {
             channel,
             lane,
             work: Some(work),
+            ticket: None,
             transfer: None,
         }
+    }
+
+    /// Returns whether it waits for all earlier transfers of its file.
+    pub(crate) fn barrier(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| work.barrier)
     }
 
     /// Gives it a place.
@@ -153,6 +172,7 @@ impl Entry {
         if let Some(work) = self.work.take() {
             transfer.assign(self.user_data, self.channel, work);
         }
+        transfer.ticket = self.ticket.take();
         self.transfer = Some(transfer);
     }
 
@@ -184,7 +204,7 @@ impl Lane {
     pub(crate) fn new(port: Arc<Port>) -> Result<Self> {
         Ok(Self {
             port,
-            queue: queue(DEPTH + 1)?,
+            queue: fifo(DEPTH + 1)?,
             share: Share::default(),
         })
     }
@@ -263,7 +283,8 @@ impl Lanes {
     pub(crate) fn next(&mut self) -> Option<(usize, KBox<Transfer>)> {
         let waiting = self.lanes.iter().enumerate().filter_map(|(index, lane)| {
             let lane = lane.as_ref()?;
-            (!lane.queue.is_empty()).then_some((index, lane.share))
+            let first = lane.queue.front()?;
+            (!first.barrier || lane.port.may_begin(first)).then_some((index, lane.share))
         });
         let index = pick(waiting, self.last)?;
         let lane = self.lanes.get_mut(index)?.as_mut()?;
@@ -284,18 +305,12 @@ impl Lanes {
         lane.queue.remove_first(|transfer| wanted(transfer))
     }
 
-    /// Hands an ended transfer to its file. Gives it back if the file was closed.
-    pub(crate) fn complete(
-        &self,
-        lane: Option<usize>,
-        transfer: KBox<Transfer>,
-    ) -> Option<KBox<Transfer>> {
+    /// Hands an ended transfer to its file. Returns whether others of that may wait for it on other channels.
+    /// If the file was closed it is dropped: nothing of it is left that needs to sleep.
+    pub(crate) fn complete(&self, lane: Option<usize>, transfer: KBox<Transfer>) -> bool {
         match lane.and_then(|index| self.lanes.get(index)?.as_ref()) {
-            Some(lane) => {
-                lane.port.complete(transfer);
-                None
-            }
-            None => Some(transfer),
+            Some(lane) => lane.port.complete(transfer),
+            None => false,
         }
     }
 

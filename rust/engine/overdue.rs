@@ -43,6 +43,8 @@ impl Engine<'_> {
                 self.start_next(channel, false);
             } else if channel.deadline > now {
                 self.kick.watch(channel.deadline);
+                // What waited for a transfer on another channel.
+                self.start_next(channel, false);
             } else if self.collect(channel) {
                 self.stats.lost_interrupts.add(1);
             } else {

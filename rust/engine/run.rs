@@ -247,7 +247,8 @@ impl Engine<'_> {
         mut transfer: KBox<Transfer>,
         result: Result,
     ) {
-        transfer.end_ns = now();
+        let end_ns = now();
+        transfer.end_ns = end_ns;
         transfer.result = result.err().map_or(0, |error| error.to_errno());
         match transfer.result {
             0 => self.stats.completed.add(1),
@@ -257,6 +258,9 @@ impl Engine<'_> {
         if let Some(work) = transfer.work.take() {
             work.buffer.put_atomic();
         }
-        drop(channel.lanes.complete(lane, transfer));
+        if channel.lanes.complete(lane, transfer) {
+            // Perhaps on a channel whose lock cannot be had here: `tick()` looks.
+            self.kick.watch(end_ns);
+        }
     }
 }

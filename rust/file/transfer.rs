@@ -109,15 +109,25 @@ impl OpenFile {
         let reserved = self.port.reserve(batch, Teller::Wait, patience);
         let queued = reserved.and_then(|()| dev.with(|bound| bound.card.engine.submit(batch)));
         // Memory of programs is given back here, without the guard.
-        for transfer in batch.iter_mut().filter_map(Option::take) {
-            if let Some(mut transfer) = transfer.into_transfer() {
-                transfer.work = None;
-                self.port.cancel_reservation(transfer, Teller::Wait);
+        let mut left = false;
+        for entry in batch.iter_mut().filter_map(Option::take) {
+            left = true;
+            if let Some(transfer) = entry.into_transfer() {
+                self.give_back(transfer, Teller::Wait);
             }
+        }
+        if left {
+            look_again(dev);
         }
         let queued = queued?;
         self.port.stats.submitted.add(u64::from(queued));
         Ok(queued)
+    }
+
+    /// Gives back the place of a transfer that was not queued.
+    pub(super) fn give_back(&self, mut transfer: KBox<Transfer>, teller: Teller) {
+        transfer.work = None;
+        self.port.cancel_reservation(transfer, teller);
     }
 
     /// Reads and checks entry `index`.
@@ -162,6 +172,7 @@ impl OpenFile {
             length: entry.length,
             card_offset: entry.card_offset,
             timeout_ns: entry.timeout_ns,
+            barrier: entry.flags & uapi::USERDMA_TRANSFER_BARRIER != 0,
         })
     }
 
@@ -251,6 +262,15 @@ impl OpenFile {
     }
 }
 
+/// A transfer that others waited for does not come.
+pub(super) fn look_again(dev: &Device<OpenFile>) {
+    // If the card is gone nobody waits.
+    let _ = dev.with(|bound| {
+        bound.card.kick.watch(service::now());
+        Ok(())
+    });
+}
+
 /// Checks what can be checked of an entry by itself.
 fn check_entry(entry: &uapi::userdma_transfer) -> Result {
     match u32::from(entry.op) {
@@ -258,7 +278,6 @@ fn check_entry(entry: &uapi::userdma_transfer) -> Result {
         // HOST_TO_HOST comes with a card that can do it.
         _ => return Err(EOPNOTSUPP),
     }
-    // A file's transfers on one channel are in order anyway, and there is but one channel.
     check_flags(entry.flags, uapi::USERDMA_TRANSFER_BARRIER)?;
     require(entry.reserved == 0 && entry.buffer2 == 0)?;
     require(entry.length != 0)

@@ -6,6 +6,7 @@ use kernel::prelude::*;
 
 use super::{
     ioctl::require,
+    transfer::look_again,
     OpenFile, //
 };
 use crate::{
@@ -83,8 +84,8 @@ impl OpenFile {
         });
         if let (Err(error), Some(mut transfer)) = (queued, transfer) {
             let command = transfer.command.take();
-            transfer.work = None;
-            self.port.cancel_reservation(transfer, Teller::Ring);
+            self.give_back(transfer, Teller::Ring);
+            look_again(dev);
             if let Some(command) = command {
                 command.complete(error.to_errno(), 0);
             }

@@ -40,6 +40,11 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
     }
 
     /// Returns the first element.
+    pub(crate) fn front(&self) -> Option<&T> {
+        self.slots.get(self.head)?.as_ref()
+    }
+
+    /// Returns the first element.
     pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
         self.slots.get_mut(self.head)?.as_mut()
     }

@@ -165,6 +165,7 @@ impl Call<'_> {
             length,
             card_offset,
             timeout_ns: 0,
+            barrier: false,
         };
         transfer.assign(0, CHANNEL, work);
         let lane = *self.file.lanes.first().ok_or(ENODEV)?;

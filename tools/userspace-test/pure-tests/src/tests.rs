@@ -4,6 +4,7 @@
 mod fair;
 mod handles;
 mod lap;
+mod order;
 mod range;
 mod ring;
 mod split;

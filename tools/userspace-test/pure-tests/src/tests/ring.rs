@@ -57,6 +57,7 @@ fn run(capacity: usize, steps: &[Step]) -> Result<(), TestCaseError> {
         prop_assert_eq!(ring.is_empty(), model.is_empty());
         prop_assert_eq!(ring.is_full(), model.len() == capacity);
         prop_assert_eq!(ring.back(), model.back());
+        prop_assert_eq!(ring.front(), model.front());
         prop_assert_eq!(ring.front_mut(), model.front_mut());
         let all: Vec<_> = ring.iter_mut().map(|value| value.clone()).collect();
         prop_assert_eq!(all, Vec::from_iter(model.iter().cloned()));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! SUBMIT, CANCEL, WAIT and poll.
 
+mod barrier;
 mod cancel;
 mod cancel_running;
 mod data;
@@ -177,6 +178,11 @@ pub(super) const TESTS: &[Test] = &[
         "submit.barrier",
         "a barrier begins when all before it have ended",
         data::barrier,
+    ),
+    Test::new(
+        "submit.barrier_channels",
+        "and those on other channels, but none behind it",
+        barrier::channels,
     ),
     Test::new(
         "submit.fair",

@@ -28,11 +28,19 @@ struct Queue<'a> {
     channel: u32,
     tags: &'a [u64],
     map: Mapping,
-    length: usize,
+    all: Vec<sys::userdma_transfer>,
 }
 
 impl<'a> Queue<'a> {
+    /// Queued at once.
     fn new(device: &Device, channel: u32, tags: &'a [u64]) -> Outcome<Self> {
+        let queue = Self::prepare(device, channel, tags)?;
+        queue.start(device)?;
+        Ok(queue)
+    }
+
+    /// Not queued yet.
+    fn prepare(device: &Device, channel: u32, tags: &'a [u64]) -> Outcome<Self> {
         let channel = u16::try_from(channel)?;
         let front = Front::new(device, channel)?;
         let buffer = device.alloc(COHERENT, PAGE)?;
@@ -46,15 +54,23 @@ impl<'a> Queue<'a> {
                 ..tagged(read, *tag)
             });
         }
-        // At once: nothing gets between them.
-        check_eq!(device.submit(&all)?, all.len());
         Ok(Self {
             front,
             channel: channel.into(),
             tags,
             map,
-            length: all.len(),
+            all,
         })
+    }
+
+    /// Queues them in one call.
+    fn start(&self, device: &Device) -> Outcome {
+        check_eq!(device.submit(&self.all)?, self.all.len());
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// Of the records of all channels those that are its own; one for each
@@ -135,7 +151,7 @@ pub(super) fn named(context: &mut Context) -> Outcome {
             let queue = Queue::new(&device, 0, &tags)?;
             let count = device.cancel(0, victim)?;
             let time = now();
-            let records = device.collect(queue.length)?;
+            let records = device.collect(queue.len())?;
             device.check_idle()?;
             if !queue.front.kept_until(time, &records) {
                 return Ok(false);
@@ -193,7 +209,7 @@ fn wakes(context: &Context) -> Outcome {
             check_eq!(records.len(), 1);
             Ok((count?, asleep && records.iter().all(its), time))
         })?;
-        let rest = device.collect(queue.length - 1)?;
+        let rest = device.collect(queue.len() - 1)?;
         device.check_idle()?;
         // Else it was the card that woke it.
         Ok(early && count == 1 && rest.iter().all(|record| record.end_ns > time))
@@ -208,17 +224,23 @@ pub(super) fn all(context: &mut Context) -> Outcome {
     for channel in 0..channels {
         until_in_time(|| {
             let (device, other) = (context.open()?, context.open()?);
-            let mine = Queue::new(&device, channel, &tags)?;
+            let mine = Queue::prepare(&device, channel, &tags)?;
             let beside = match channels {
                 1 => None,
-                _ => Some(Queue::new(&device, (channel + 1) % channels, &tags)?),
+                _ => Some(Queue::prepare(&device, (channel + 1) % channels, &tags)?),
             };
-            let theirs = Queue::new(&other, channel, &tags)?;
+            let theirs = Queue::prepare(&other, channel, &tags)?;
+            // With nothing in between, for a quick card.
+            mine.start(&device)?;
+            theirs.start(&other)?;
+            if let Some(beside) = &beside {
+                beside.start(&device)?;
+            }
             let count = device.cancel_all(channel)?;
             let time = now();
-            let beside_length = beside.as_ref().map_or(0, |queue| queue.length);
-            let records = device.collect(mine.length + beside_length)?;
-            let their_records = other.collect(theirs.length)?;
+            let beside_length = beside.as_ref().map_or(0, |queue| queue.len());
+            let records = device.collect(mine.len() + beside_length)?;
+            let their_records = other.collect(theirs.len())?;
             device.check_idle()?;
             other.check_idle()?;
             let kept = beside
@@ -234,7 +256,7 @@ pub(super) fn all(context: &mut Context) -> Outcome {
             let ended = mine.mine(&records)?;
             let ended = ended.iter().filter(|r| r.result == 0).count();
             check!(ended < mine.front.transfers.len(), "{ended} ended");
-            check_eq!(size(count.into()), mine.length - ended);
+            check_eq!(size(count.into()), mine.len() - ended);
             mine.check(
                 &records,
                 |tag| tag < FRONT || tag >= FRONT + wide(ended),
@@ -246,7 +268,7 @@ pub(super) fn all(context: &mut Context) -> Outcome {
             theirs.check(&their_records, |_| false, &card)?;
             // And the channel goes on.
             let again = Queue::new(&device, channel, &tags[..1])?;
-            again.check(&device.collect(again.length)?, |_| false, &card)?;
+            again.check(&device.collect(again.len())?, |_| false, &card)?;
             Ok(true)
         })
         .context(|| format!("channel {channel}"))?;
@@ -278,19 +300,19 @@ pub(super) fn none(context: &mut Context) -> Outcome {
         check_eq!(other.cancel(0, 1), Ok(0), "another file's");
         check_eq!(other.cancel_all(0), Ok(0), "another file's");
         let time = now();
-        let records = device.collect(queue.length)?;
+        let records = device.collect(queue.len())?;
         queue.check(&records, |_| false, &card)?;
         device.check_idle()?;
         Ok(queue.front.kept_until(time, &records))
     })?;
     let queue = Queue::new(&device, 0, &[])?;
     device.wait(
-        u32::try_from(queue.length - 1)?,
-        u32::try_from(queue.length - 1)?,
+        u32::try_from(queue.len() - 1)?,
+        u32::try_from(queue.len() - 1)?,
         u64::MAX,
     )?;
     check_eq!(ready(&device, PollFlags::IN, LONG)?, PollFlags::IN);
-    let last = FRONT + wide(queue.length - 1);
+    let last = FRONT + wide(queue.len() - 1);
     check_eq!(device.cancel(0, last), Ok(0), "it has ended");
     check_eq!(device.cancel_all(0), Ok(0), "it has ended");
     let record = device.collect(1)?[0];
@@ -316,6 +338,6 @@ fn requests(context: &Context, card: &[u8]) -> Outcome {
     check_eq!(device.cancel(0, 0), Ok(0), "a read");
     device.cancel_all(0)?;
     reader.join(LONG)?;
-    device.collect(queue.length)?;
+    device.collect(queue.len())?;
     device.check_idle()
 }
