@@ -220,21 +220,21 @@ impl OpenFile {
         let (_, eventfd) = Argument::read::<uapi::userdma_eventfd>(arg)?;
         check_flags(eventfd.flags, uapi::USERDMA_EVENTFD_VECTOR)?;
         let of_vector = eventfd.flags & uapi::USERDMA_EVENTFD_VECTOR != 0;
-        require(of_vector || eventfd.vector == 0)?;
+        let vectors = dev.with(|bound| Ok(bound.vectors))?;
+        require(eventfd.vector < if of_vector { vectors } else { 1 })?;
+        require(eventfd.fd >= -1)?;
         let new = match eventfd.fd {
             -1 => None,
-            fd => {
-                require(fd >= 0)?;
-                Some(EventFd::get(fd)?)
-            }
+            fd => Some(EventFd::get(fd)?),
         };
         dev.with(|bound| {
             if !of_vector {
                 self.port.tell_records(new);
                 return Ok(());
             }
-            require(eventfd.vector < bound.vectors)?;
-            bound.card.engine.watch_interrupts();
+            if new.is_some() {
+                bound.card.engine.watch_interrupts();
+            }
             self.port.tell_interrupts(eventfd.vector, new)
         })
     }

@@ -48,8 +48,10 @@ pub(super) const TELLING: &[Row] = rows! {
     "vector without its flag", EVENTFD => EINVAL, BadValue, Reserved: |c| {
         c.set_u32(offset_of!(sys::userdma_eventfd, vector), 1);
     };
-    "vector that is not there", EVENTFD => EINVAL, None, Flags: |c| vector(c, c.info.out_vectors);
-    "vector of all ones", EVENTFD => EINVAL, None, Flags: |c| vector(c, u32::MAX);
+    "vector that is not there", EVENTFD => EINVAL, BadValue, Flags: |c| {
+        vector(c, c.info.out_vectors);
+    };
+    "vector of all ones", EVENTFD => EINVAL, BadValue, Flags: |c| vector(c, u32::MAX);
     "fd -1", EVENTFD => Ok, None, Values: |c| fd(c, -1);
     "fd below -1", EVENTFD => EINVAL, BadValue, Values: |c| fd(c, -2);
     "fd that is not open", EVENTFD => EBADF, BadFile, Values: |c| fd(c, 1_000_000);
