@@ -253,7 +253,7 @@ impl pci::Driver for Driver {
                     ext_pci::set_master(pdev);
                     // SAFETY: As for `_service`.
                     let stop = Stop(unsafe { extend(&**card) });
-                    stop.0.engine.start(u32::try_from(vectors.len())?)?;
+                    stop.0.engine.start(u32::try_from(vectors.len())?);
                     stop
                 },
                 node: {

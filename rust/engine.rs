@@ -91,6 +91,7 @@ struct Draining {
 }
 
 struct Channel<'bound> {
+    index: u16,
     lanes: Lanes,
     hw: KBox<dyn hw::Channel + 'bound>,
     /// Oldest first.
@@ -106,19 +107,10 @@ struct Channel<'bound> {
     held: Fifo<BufferRef>,
     /// Unbind has begun: nothing is started any more.
     stopped: bool,
-    /// The card does not answer: nothing is accepted until it does.
+    /// The card does not answer here.
     dead: bool,
-    /// The interrupt that tells of it.
-    vector: Option<u32>,
     /// Where data passes through, if the card cannot reach all memory. Then one chain at a time is given.
     bounce: Option<Coherent<[u8]>>,
-}
-
-#[pin_data]
-struct Slot<'bound> {
-    index: u16,
-    #[pin]
-    channel: SpinLockIrq<Channel<'bound>>,
 }
 
 /// See the module's documentation.
@@ -127,10 +119,14 @@ pub(crate) struct Engine<'bound> {
     cut_off: Atomic<u32>,
     /// How often the card was cut off: what ran while it was did not move anything, whatever the card says.
     cuts: Atomic<u32>,
+    /// Channels that are dead, and for whose sake the card stays cut off: nothing is accepted on any.
+    lost: Atomic<u32>,
     stopped: Atomic<bool>,
     /// Some file wants to know of interrupts, or did.
     watched: Atomic<bool>,
-    slots: KVec<Pin<KBox<Slot<'bound>>>>,
+    /// Interrupts that channels are spread over; 0 until they run.
+    vectors: Atomic<u32>,
+    channels: KVec<Pin<KBox<SpinLockIrq<Channel<'bound>>>>>,
     /// Data passes through a bounce buffer: the card reaches only part of the memory.
     pub(crate) bounce: bool,
     pub(crate) timeout_ns: u64,
@@ -151,7 +147,7 @@ impl<'bound> Engine<'bound> {
         stats: Arc<stats::Card>,
     ) -> Result<Self> {
         let traits = hw.traits();
-        let mut slots = KVec::with_capacity(usize::from(traits.channels), GFP_KERNEL)?;
+        let mut channels = KVec::with_capacity(usize::from(traits.channels), GFP_KERNEL)?;
         for index in 0..traits.channels {
             let bounce = match bounce {
                 true => Some(Coherent::<u8>::zeroed_slice_with_attrs(
@@ -163,34 +159,33 @@ impl<'bound> Engine<'bound> {
                 false => None,
             };
             let (hw, given, held) = (hw.channel(index)?, fifo(traits.depth)?, fifo(traits.depth)?);
-            let slot = KBox::pin_init(
-                pin_init!(Slot {
+            let channel = KBox::pin_init(
+                new_spinlock_irq!(Channel {
                     index,
-                    channel <- new_spinlock_irq!(Channel {
-                        lanes: Lanes::new(),
-                        hw,
-                        given,
-                        bytes: 0,
-                        deadline: service::NEVER,
-                        again: false,
-                        draining: None,
-                        held,
-                        stopped: false,
-                        dead: false,
-                        vector: None,
-                        bounce,
-                    }),
+                    lanes: Lanes::new(),
+                    hw,
+                    given,
+                    bytes: 0,
+                    deadline: service::NEVER,
+                    again: false,
+                    draining: None,
+                    held,
+                    stopped: false,
+                    dead: false,
+                    bounce,
                 }),
                 GFP_KERNEL,
             )?;
-            slots.push(slot, GFP_KERNEL)?;
+            channels.push(channel, GFP_KERNEL)?;
         }
         Ok(Self {
             cut_off: Atomic::new(0),
             cuts: Atomic::new(0),
+            lost: Atomic::new(0),
             stopped: Atomic::new(false),
             watched: Atomic::new(false),
-            slots,
+            vectors: Atomic::new(0),
+            channels,
             bounce,
             timeout_ns,
             kick,
@@ -203,21 +198,25 @@ impl<'bound> Engine<'bound> {
     /// Lets the channels run. Their interrupts are spread over `vectors`, at least one.
     ///
     /// Called once, when the card may reach memory and handlers are there.
-    pub(crate) fn start(&self, vectors: u32) -> Result {
-        for slot in &self.slots {
-            let vector = Some(u32::from(slot.index) % vectors.max(1));
-            let mut channel = slot.channel.lock();
-            channel.vector = vector;
-            channel.hw.start(vector)?;
+    pub(crate) fn start(&self, vectors: u32) {
+        self.vectors.store(vectors.max(1), Release);
+        for channel in &self.channels {
+            let mut channel = channel.lock();
+            let vector = self.vector(channel.index);
+            channel.hw.start(vector);
         }
-        Ok(())
+    }
+
+    /// Returns the interrupt that tells of a channel, once they run.
+    fn vector(&self, channel: u16) -> Option<u32> {
+        u32::from(channel).checked_rem(self.vectors.load(Acquire))
     }
 
     /// Gives an open file a lane on each channel; returns their indices. May sleep.
     pub(crate) fn attach(&self, port: &Arc<Port>) -> Result<KVec<usize>> {
-        let mut indices = KVec::with_capacity(self.slots.len(), GFP_KERNEL)?;
-        for slot in &self.slots {
-            match Self::attach_one(slot, port) {
+        let mut indices = KVec::with_capacity(self.channels.len(), GFP_KERNEL)?;
+        for channel in &self.channels {
+            match Self::attach_one(channel, port) {
                 Ok(index) => indices.push(index, GFP_KERNEL)?,
                 Err(error) => {
                     for (channel, index) in indices.iter().enumerate() {
@@ -231,16 +230,16 @@ impl<'bound> Engine<'bound> {
         Ok(indices)
     }
 
-    fn attach_one(slot: &Slot<'_>, port: &Arc<Port>) -> Result<usize> {
+    fn attach_one(channel: &SpinLockIrq<Channel<'_>>, port: &Arc<Port>) -> Result<usize> {
         let mut lane = Lane::new(port.clone())?;
         let mut spare = KVec::new();
         loop {
-            match slot.channel.lock().lanes.add(lane, &mut spare) {
+            match channel.lock().lanes.add(lane, &mut spare) {
                 Ok(index) => return Ok(index),
                 Err(back) => lane = back,
             }
             // Allocate without the lock, and look again: others may open files meanwhile.
-            let needed = slot.channel.lock().lanes.needed();
+            let needed = channel.lock().lanes.needed();
             if needed > MAX_FILES {
                 return Err(ENFILE);
             }
@@ -254,7 +253,7 @@ impl<'bound> Engine<'bound> {
     /// Returns what was queued. To drop it gives memory of programs back, which may wait for a lock of
     /// theirs: not with the guard held.
     pub(crate) fn detach(&self, channel: usize, index: usize) -> Option<Lane> {
-        let mut channel = self.slots.get(channel)?.channel.lock();
+        let mut channel = self.channels.get(channel)?.lock();
         let lane = channel.lanes.take(index);
         for given in channel.given.iter_mut() {
             if given.lane == Some(index) {
@@ -269,10 +268,10 @@ impl<'bound> Engine<'bound> {
     ///
     /// Returns whether it will tell its file how it ended, which it does only if that is `wanted`.
     pub(crate) fn withdraw_direct(&self, channel: u16, lane: usize, wanted: bool) -> bool {
-        let Some(slot) = self.slots.get(usize::from(channel)) else {
+        let Some(channel) = self.channels.get(usize::from(channel)) else {
             return false;
         };
-        let mut channel = slot.channel.lock();
+        let mut channel = channel.lock();
         let queued = channel.lanes.withdraw(lane, |transfer| transfer.direct);
         for given in channel.given.iter_mut() {
             if given.transfer.direct && given.lane == Some(lane) {
@@ -299,10 +298,10 @@ impl<'bound> Engine<'bound> {
         }
         self.stats.interrupts.add(1);
         let mut news = false;
-        for slot in &self.slots {
-            let mut channel = slot.channel.lock();
-            if channel.vector == Some(vector) {
-                news |= self.collect(&mut channel);
+        // Without the locks of the others.
+        for (index, channel) in (0..).zip(&self.channels) {
+            if self.vector(index) == Some(vector) {
+                news |= self.collect(&mut channel.lock());
             }
         }
         if !news {
@@ -310,8 +309,8 @@ impl<'bound> Engine<'bound> {
         }
         if self.watched.load(Acquire) {
             // Each file has a lane on each channel.
-            if let Some(slot) = self.slots.first() {
-                let channel = slot.channel.lock();
+            if let Some(channel) = self.channels.first() {
+                let channel = channel.lock();
                 channel.lanes.for_each_port(|port| port.interrupted(vector));
             }
         }

@@ -102,13 +102,29 @@ pub(crate) trait Backend<'bound>: Send + Sync {
     fn interrupt(&self) -> bool;
 }
 
+/// Asks a card to invert something: `answer` writes a value to the register for that, and reads it.
+///
+/// # Errors
+///
+/// [`ENODEV`] if it does not; all-ones, of a card that is not there, are no answer.
+fn check_alive(pdev: &pci::Device<device::Bound>, answer: impl FnOnce(u32) -> u32) -> Result {
+    const PROBE: u32 = 0x5a5a_1234;
+    match answer(PROBE) {
+        answer if answer == !PROBE => Ok(()),
+        answer => {
+            dev_err!(pdev, "card is not alive: {answer:#010x}\n");
+            Err(ENODEV)
+        }
+    }
+}
+
 /// What the driver needs of a channel of a card.
 ///
 /// A *chain* is one or more descriptors that the card moves as one, and tells the end of once. Everything
 /// here may be called in any context and must not sleep.
 pub(crate) trait Channel: Send {
     /// Lets the idle channel run, with nothing to do. Interrupts come by `vector`; without one, they do not.
-    fn start(&mut self, vector: Option<u32>) -> Result;
+    fn start(&mut self, vector: Option<u32>);
 
     /// Returns how many descriptors there is room for.
     fn room(&self) -> usize;
@@ -138,9 +154,7 @@ pub(crate) trait Channel: Send {
 pub(crate) struct Absent;
 
 impl Channel for Absent {
-    fn start(&mut self, _vector: Option<u32>) -> Result {
-        Err(ENODEV)
-    }
+    fn start(&mut self, _vector: Option<u32>) {}
 
     fn room(&self) -> usize {
         0

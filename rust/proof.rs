@@ -49,7 +49,6 @@ const BLOCK: u64 = 2 << 20;
 const BLOCKS: usize = 160;
 
 fn run(hw: &mut dyn Channel, direction: Direction, bus: u64, length: u64) -> Result {
-    hw.start(None)?;
     let descriptor = Descriptor {
         direction,
         bus,
@@ -151,6 +150,7 @@ impl Beyond {
         // CAST: At most a page.
         let bytes = length as usize;
         let mut channel = hw.channel(0)?;
+        channel.start(None);
         let result = run(&mut *channel, Direction::ToCard, self.bus, length).and_then(|()| {
             run(
                 &mut *channel,
@@ -160,7 +160,13 @@ impl Beyond {
             )
         });
         channel.abort();
-        if channel.state() == State::Busy {
+        let stopped = read_poll_timeout(
+            || Ok(channel.state()),
+            |state| *state != State::Busy,
+            Delta::from_millis(1),
+            Delta::from_millis(100),
+        );
+        if stopped.is_err() {
             // Nobody can say what it will still do.
             channel.quarantine();
             core::mem::forget((self, low));

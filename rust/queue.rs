@@ -281,10 +281,21 @@ impl Lanes {
 
     /// Takes the transfer that goes next, and the index of its lane.
     pub(crate) fn next(&mut self) -> Option<(usize, KBox<Transfer>)> {
+        self.take_first(|lane, first| !first.barrier || lane.port.may_begin(first))
+    }
+
+    /// The same, whatever it still waits for: to end it.
+    pub(crate) fn next_to_fail(&mut self) -> Option<(usize, KBox<Transfer>)> {
+        self.take_first(|_, _| true)
+    }
+
+    fn take_first(
+        &mut self,
+        ready: impl Fn(&Lane, &Transfer) -> bool,
+    ) -> Option<(usize, KBox<Transfer>)> {
         let waiting = self.lanes.iter().enumerate().filter_map(|(index, lane)| {
             let lane = lane.as_ref()?;
-            let first = lane.queue.front()?;
-            (!first.barrier || lane.port.may_begin(first)).then_some((index, lane.share))
+            ready(lane, lane.queue.front()?).then_some((index, lane.share))
         });
         let index = pick(waiting, self.last)?;
         let lane = self.lanes.get_mut(index)?.as_mut()?;

@@ -5,14 +5,16 @@
 
 use kernel::{
     prelude::*,
-    sync::atomic::ordering::Full, //
+    sync::atomic::ordering::{
+        Acquire,
+        Full, //
+    }, //
 };
 
 use super::{
     Channel,
     Draining,
-    Engine,
-    Slot, //
+    Engine, //
 };
 use crate::{
     ext::pci as ext_pci,
@@ -34,12 +36,14 @@ impl Engine<'_> {
     ///
     /// Called by the service thread. May sleep.
     pub(crate) fn tick(&self, now: u64) {
-        for slot in &self.slots {
-            let mut channel = slot.channel.lock();
-            let channel = &mut *channel;
+        for channel in &self.channels {
+            let channel = &mut *channel.lock();
             if channel.draining.is_some() {
-                self.tick_draining(slot, channel, now);
-            } else if channel.again || channel.given.front_mut().is_none() {
+                self.tick_draining(channel, now);
+            } else if self.lost.load(Acquire) != 0 && (channel.again || channel.given.is_empty()) {
+                // The card has nothing of this channel's, and will not be given anything.
+                self.fail_all(channel, false);
+            } else if channel.again || channel.given.is_empty() {
                 self.start_next(channel, false);
             } else if channel.deadline > now {
                 self.kick.watch(channel.deadline);
@@ -48,13 +52,13 @@ impl Engine<'_> {
             } else if self.collect(channel) {
                 self.stats.lost_interrupts.add(1);
             } else {
-                self.give_up(slot, channel, now);
+                self.give_up(channel, now);
             }
         }
     }
 
     /// Ends the transfer that the card did not end in time.
-    fn give_up(&self, slot: &Slot<'_>, channel: &mut Channel<'_>, now: u64) {
+    fn give_up(&self, channel: &mut Channel<'_>, now: u64) {
         self.stats.timeouts.add(1);
         channel.hw.abort();
         let state = channel.hw.state();
@@ -74,7 +78,7 @@ impl Engine<'_> {
         });
         let error = if state == State::Gone { EIO } else { ETIMEDOUT };
         self.fail_oldest(channel, error, true);
-        self.tick_draining(slot, channel, now);
+        self.tick_draining(channel, now);
     }
 
     /// Ends the oldest transfer that was given; `hold` if the card may still use its buffer.
@@ -91,7 +95,13 @@ impl Engine<'_> {
         true
     }
 
-    fn tick_draining(&self, slot: &Slot<'_>, channel: &mut Channel<'_>, now: u64) {
+    /// Ends all that a channel was given or has queued; `hold` if the card may still use the buffers.
+    fn fail_all(&self, channel: &mut Channel<'_>, hold: bool) {
+        while self.fail_oldest(channel, EIO, hold) {}
+        self.fail_queued(channel, EIO);
+    }
+
+    fn tick_draining(&self, channel: &mut Channel<'_>, now: u64) {
         let state = channel.hw.state();
         if state == State::Idle {
             return self.resume(channel);
@@ -116,10 +126,12 @@ impl Engine<'_> {
             dev_err!(
                 self.pdev,
                 "channel {} does not answer; transfers fail until it does\n",
-                slot.index
+                channel.index
             );
-            while self.fail_oldest(channel, EIO, true) {}
-            self.fail_queued(channel, EIO);
+            self.lost.fetch_add(1, Full);
+            self.fail_all(channel, true);
+            // The other channels of a card that is cut off, too.
+            self.kick.watch(now);
         }
         self.kick.watch(now + DRAIN_NS);
     }
@@ -127,7 +139,9 @@ impl Engine<'_> {
     /// Goes on after the card has stopped at last.
     pub(super) fn resume(&self, channel: &mut Channel<'_>) {
         let cut = Self::end_draining(channel);
-        channel.dead = false;
+        if core::mem::take(&mut channel.dead) {
+            self.lost.fetch_sub(1, Full);
+        }
         if cut && self.cut_off.fetch_sub(1, Full) == 1 && !channel.stopped {
             ext_pci::set_master(self.pdev);
             // The other channels start again by `tick()`.

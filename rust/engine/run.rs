@@ -59,17 +59,13 @@ impl Engine<'_> {
         let may = channel.draining.is_none() && !channel.stopped;
         if may && self.cut_off.load(Acquire) == 0 {
             if channel.again {
-                match self.give_again(channel) {
-                    Ok(some) => news |= some,
-                    // It stays as it is; `tick()` comes again.
-                    Err(_) => return,
-                }
+                news |= self.give_again(channel);
             }
             while channel.has_room() {
                 let Some((lane, transfer)) = channel.lanes.next() else {
                     break;
                 };
-                news |= self.give(channel, Some(lane), transfer);
+                news |= self.give(channel, Some(lane), transfer, MOST_CHAIN, false);
             }
         }
         if news {
@@ -101,20 +97,22 @@ impl Engine<'_> {
         self.kick.watch(channel.deadline);
     }
 
-    /// Puts down the next chain of a transfer, or ends the transfer if that cannot be. Returns whether the
+    /// Puts down the next chain of a transfer, of at most `most` bytes, or ends the transfer if that cannot be. Returns whether the
     /// card must be told.
     fn give(
         &self,
         channel: &mut Channel<'_>,
         lane: Option<usize>,
         transfer: KBox<Transfer>,
+        most: u64,
+        last: bool,
     ) -> bool {
         let Some(work) = &transfer.work else {
             self.finish(channel, lane, transfer, Err(EIO));
             return false;
         };
         let bounce = channel.bounce.as_ref();
-        let put = self.put_down(&mut *channel.hw, bounce, work, transfer.bytes, MOST_CHAIN);
+        let put = self.put_down(&mut *channel.hw, bounce, work, transfer.bytes, most);
         let length = match put {
             Ok(length) => length,
             Err(error) => {
@@ -127,7 +125,7 @@ impl Engine<'_> {
             transfer,
             lane,
             length,
-            last: false,
+            last,
             cuts: self.cuts.load(Acquire),
         };
         // There is room, see `has_room()`, or one has just been taken out. If not, the card has the memory.
@@ -138,25 +136,26 @@ impl Engine<'_> {
     }
 
     /// Gives the card again what it has forgotten. Returns whether it must be told.
-    fn give_again(&self, channel: &mut Channel<'_>) -> Result<bool> {
-        channel.hw.start(channel.vector)?;
-        let Channel {
-            hw, given, bounce, ..
-        } = channel;
-        let mut news = false;
-        for given in given.iter_mut() {
-            let Some(work) = &given.transfer.work else {
-                continue;
-            };
-            // The same memory in as many descriptors: there is room for all.
-            let done = given.transfer.bytes;
-            self.put_down(&mut **hw, bounce.as_ref(), work, done, given.length)?;
-            given.cuts = self.cuts.load(Acquire);
-            news = true;
-        }
+    fn give_again(&self, channel: &mut Channel<'_>) -> bool {
+        channel.hw.start(self.vector(channel.index));
         channel.again = false;
         channel.deadline = NEVER;
-        Ok(news)
+        channel.bytes = 0;
+        let mut news = false;
+        for _ in 0..channel.given.len() {
+            // The same memory in as many descriptors: there is room for all.
+            let Some(given) = channel.given.pop_front() else {
+                break;
+            };
+            news |= self.give(
+                channel,
+                given.lane,
+                given.transfer,
+                given.length,
+                given.last,
+            );
+        }
+        news
     }
 
     /// Takes what the card has done, and gives it what goes next. Returns whether there was anything.
@@ -231,7 +230,7 @@ impl Engine<'_> {
                     (false, _) if bytes < length => Ok(()),
                     (false, _) if channel.stopped => Err(ENODEV),
                     (false, _) if last => Err(ECANCELED),
-                    (false, _) => return self.give(channel, lane, transfer),
+                    (false, _) => return self.give(channel, lane, transfer, MOST_CHAIN, false),
                 }
             }
         };

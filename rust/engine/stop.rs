@@ -26,8 +26,8 @@ impl Engine<'_> {
     /// Returns what the channels are doing, all together.
     fn state(&self) -> State {
         let mut all = State::Idle;
-        for slot in &self.slots {
-            match slot.channel.lock().hw.state() {
+        for channel in &self.channels {
+            match channel.lock().hw.state() {
                 State::Busy => return State::Busy,
                 State::Gone => all = State::Gone,
                 State::Idle => {}
@@ -45,8 +45,8 @@ impl Engine<'_> {
             return;
         }
         let abort = self.hw.traits().abort;
-        for slot in &self.slots {
-            let mut channel = slot.channel.lock();
+        for channel in &self.channels {
+            let mut channel = channel.lock();
             channel.stopped = true;
             if abort {
                 channel.hw.abort();
@@ -77,8 +77,8 @@ impl Engine<'_> {
             self.pdev,
             "card cannot be stopped; it is cut off, and its buffers are never freed\n"
         );
-        for slot in &self.slots {
-            let mut channel = slot.channel.lock();
+        for channel in &self.channels {
+            let mut channel = channel.lock();
             core::mem::forget(channel.bounce.take());
             channel.hw.quarantine();
             let Channel { given, held, .. } = &mut *channel;
@@ -96,10 +96,10 @@ impl Engine<'_> {
     /// with the card, after [`Engine::stop`]. May sleep. An interrupt handler that still runs, for a
     /// neighbour on the line, finds nothing to do.
     pub(crate) fn drain(&self) {
-        for slot in &self.slots {
+        for channel in &self.channels {
             // Allocates nothing: it has no size.
             let absent = KBox::new(hw::Absent, GFP_KERNEL);
-            let mut channel = slot.channel.lock();
+            let mut channel = channel.lock();
             if channel.draining.is_none() {
                 // What ended before the card was stopped ended well.
                 let _ = self.collect_ended(&mut channel);
@@ -120,7 +120,7 @@ impl Engine<'_> {
 
     /// Ends everything that is queued with `error`.
     pub(super) fn fail_queued(&self, channel: &mut Channel<'_>, error: Error) {
-        while let Some((lane, transfer)) = channel.lanes.next() {
+        while let Some((lane, transfer)) = channel.lanes.next_to_fail() {
             self.finish(channel, Some(lane), transfer, Err(error));
         }
     }

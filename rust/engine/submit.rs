@@ -2,7 +2,10 @@
 
 //! The way of transfers into the queue, and out of it again.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::ordering::Acquire, //
+};
 
 use super::{
     Channel,
@@ -18,17 +21,17 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// The transfer, and [`ENODEV`] after unbind has begun, [`EIO`] while the card is dead.
+    /// The transfer, and [`ENODEV`] after unbind has begun, [`EIO`] while the card does not answer.
     pub(crate) fn submit_one(
         &self,
         channel: u16,
         lane: usize,
         transfer: KBox<Transfer>,
     ) -> Result<(), (KBox<Transfer>, Error)> {
-        let Some(slot) = self.slots.get(usize::from(channel)) else {
+        let Some(channel) = self.channels.get(usize::from(channel)) else {
             return Err((transfer, EINVAL));
         };
-        let mut channel = slot.channel.lock();
+        let mut channel = channel.lock();
         self.queue(&mut channel, lane, transfer)?;
         self.start_next(&mut channel, false);
         Ok(())
@@ -44,8 +47,8 @@ impl Engine<'_> {
         let mut count = 0;
         let mut entries = entries.iter_mut().peekable();
         while let Some(index) = entries.peek().and_then(|e| Some(e.as_ref()?.channel)) {
-            let slot = self.slots.get(usize::from(index)).ok_or(EINVAL)?;
-            let mut channel = slot.channel.lock();
+            let channel = self.channels.get(usize::from(index)).ok_or(EINVAL)?;
+            let mut channel = channel.lock();
             let mut failed = None;
             while let Some(place) =
                 entries.next_if(|e| e.as_ref().is_some_and(|e| e.channel == index))
@@ -92,7 +95,7 @@ impl Engine<'_> {
         if channel.stopped {
             return Err((transfer, ENODEV));
         }
-        if channel.dead {
+        if self.lost.load(Acquire) != 0 {
             return Err((transfer, EIO));
         }
         if let Err(transfer) = channel.lanes.push(lane, transfer) {
@@ -110,10 +113,10 @@ impl Engine<'_> {
         lane: usize,
         wanted: impl Fn(&Transfer) -> bool,
     ) -> u32 {
-        let Some(slot) = self.slots.get(channel) else {
+        let Some(channel) = self.channels.get(channel) else {
             return 0;
         };
-        let mut channel = slot.channel.lock();
+        let mut channel = channel.lock();
         for given in channel.given.iter_mut() {
             given.last |= given.lane == Some(lane) && wanted(&given.transfer);
         }
@@ -122,6 +125,8 @@ impl Engine<'_> {
             self.finish(&mut channel, Some(lane), transfer, Err(ECANCELED));
             count += 1;
         }
+        // What stood behind a barrier that was withdrawn.
+        self.start_next(&mut channel, false);
         count
     }
 }

@@ -17,6 +17,7 @@ use kernel::{
 };
 
 use super::{
+    check_alive,
     Backend,
     Channel,
     Descriptor,
@@ -144,14 +145,11 @@ impl<'bound> Backend<'bound> for Edu<'bound> {
             dev_err!(self.pdev, "not an edu card: id {:#010x}\n", id.into_raw());
             return Err(ENODEV);
         }
-        let probe = 0x5a5a_1234u32;
-        self.bar
-            .write_reg(regs::LIVENESS::zeroed().with_value(probe));
-        let answer = self.bar.read(regs::LIVENESS).into_raw();
-        if answer != !probe {
-            dev_err!(self.pdev, "card is not alive: {answer:#010x}\n");
-            return Err(ENODEV);
-        }
+        check_alive(self.pdev, |probe| {
+            self.bar
+                .write_reg(regs::LIVENESS::zeroed().with_value(probe));
+            self.bar.read(regs::LIVENESS).into_raw()
+        })?;
         // A transfer that somebody else began cannot be stopped, but it ends.
         read_poll_timeout(
             || Ok(state(&self.bar)),
@@ -225,10 +223,9 @@ impl Dma<'_> {
 }
 
 impl Channel for Dma<'_> {
-    fn start(&mut self, vector: Option<u32>) -> Result {
+    fn start(&mut self, vector: Option<u32>) {
         self.notify = vector.is_some();
         (self.next, self.given) = (None, None);
-        Ok(())
     }
 
     fn room(&self) -> usize {

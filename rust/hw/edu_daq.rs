@@ -6,6 +6,8 @@
 //! descriptors there are, and tells by a phase bit in memory which completions are new: nothing is read from it
 //! while it works.
 
+mod regs;
+
 use kernel::{
     device,
     io::{
@@ -26,6 +28,7 @@ use kernel::{
 };
 
 use super::{
+    check_alive,
     Backend,
     Channel,
     Descriptor,
@@ -38,103 +41,6 @@ use crate::{
     ext::words::Words,
     pure::lap::Lap, //
 };
-
-mod regs {
-    use kernel::io::register;
-
-    register! {
-        /// Identification.
-        pub(super) ID(u32) @ 0x000 {
-            31:0 value;
-        }
-
-        /// Answers what is written to it, inverted.
-        pub(super) LIVENESS(u32) @ 0x004 {
-            31:0 value;
-        }
-
-        /// Size of its memory.
-        pub(super) MEMORY(u32) @ 0x00c {
-            31:0 bytes;
-        }
-
-        /// The whole card.
-        pub(super) CARD_CONTROL(u32) @ 0x010 {
-            /// Stops everything.
-            0:0 reset => bool;
-        }
-
-        /// A channel, as all that follow.
-        pub(super) CONTROL(u32)[4, stride = 0x1000] @ 0x1000 {
-            /// Stops at once and forgets.
-            1:1 reset => bool;
-            /// Works on what it is given.
-            0:0 run => bool;
-        }
-
-        /// What the channel is doing.
-        pub(super) STATUS(u32)[4, stride = 0x1000] @ 0x1004 {
-            /// It is at work, or will be.
-            0:0 busy => bool;
-        }
-
-        /// Where its descriptors are.
-        pub(super) RING_LOW(u32)[4, stride = 0x1000] @ 0x1008 {
-            31:0 address;
-        }
-
-        /// The upper half.
-        pub(super) RING_HIGH(u32)[4, stride = 0x1000] @ 0x100c {
-            31:0 address;
-        }
-
-        /// How many they are.
-        pub(super) RING_SIZE(u32)[4, stride = 0x1000] @ 0x1010 {
-            31:0 log2;
-        }
-
-        /// Where its completions are.
-        pub(super) DONE_LOW(u32)[4, stride = 0x1000] @ 0x1014 {
-            31:0 address;
-        }
-
-        /// The upper half.
-        pub(super) DONE_HIGH(u32)[4, stride = 0x1000] @ 0x1018 {
-            31:0 address;
-        }
-
-        /// How many they are.
-        pub(super) DONE_SIZE(u32)[4, stride = 0x1000] @ 0x101c {
-            31:0 log2;
-        }
-
-        /// How many descriptors it was given since reset.
-        pub(super) DOORBELL(u32)[4, stride = 0x1000] @ 0x1020 {
-            31:0 count;
-        }
-
-        /// Its interrupt.
-        pub(super) VECTOR(u32)[4, stride = 0x1000] @ 0x1028 {
-            31:0 number;
-        }
-
-        /// An interrupt after so many quiet completions,
-        pub(super) MODERATE_COUNT(u32)[4, stride = 0x1000] @ 0x102c {
-            31:0 completions;
-        }
-
-        /// or so long after the first.
-        pub(super) MODERATE_TIME(u32)[4, stride = 0x1000] @ 0x1030 {
-            31:0 microseconds;
-        }
-    }
-
-    /// The card, and the version of its specification.
-    pub(super) const IDENTITY: u32 = 0x11e9_0001;
-
-    /// Registers of four channels behind those of the card.
-    pub(super) const END: usize = 0x5000;
-}
 
 pub(super) const TRAITS: Traits = Traits {
     name: c"edu-daq",
@@ -197,14 +103,11 @@ impl<'bound> Backend<'bound> for EduDaq<'bound> {
             dev_err!(self.pdev, "not an edu-daq card: id {id:#010x}\n");
             return Err(ENODEV);
         }
-        let probe = 0x5a5a_1234u32;
-        self.bar
-            .write_reg(regs::LIVENESS::zeroed().with_value(probe));
-        let answer = self.bar.read(regs::LIVENESS).into_raw();
-        if answer != !probe {
-            dev_err!(self.pdev, "card is not alive: {answer:#010x}\n");
-            return Err(ENODEV);
-        }
+        check_alive(self.pdev, |probe| {
+            self.bar
+                .write_reg(regs::LIVENESS::zeroed().with_value(probe));
+            self.bar.read(regs::LIVENESS).into_raw()
+        })?;
         self.bar
             .write_reg(regs::CARD_CONTROL::zeroed().with_reset(true));
         read_poll_timeout(
@@ -282,8 +185,10 @@ impl Rings<'_> {
 }
 
 impl Channel for Rings<'_> {
-    fn start(&mut self, vector: Option<u32>) -> Result {
-        let memory = self.memory.as_mut().ok_or(EIO)?;
+    fn start(&mut self, vector: Option<u32>) {
+        let Some(memory) = &mut self.memory else {
+            return;
+        };
         // Completions of an earlier life have a phase, too.
         for word in DONE..DONE + (ENTRY << DONE_BITS) {
             memory.write(word, 0);
@@ -304,7 +209,6 @@ impl Channel for Rings<'_> {
         write!(self, MODERATE_COUNT, with_completions, MODERATE_COUNT);
         write!(self, MODERATE_TIME, with_microseconds, MODERATE_TIME_US);
         write!(self, CONTROL, with_run, true);
-        Ok(())
     }
 
     fn room(&self) -> usize {
@@ -372,8 +276,8 @@ impl Channel for Rings<'_> {
         let cookie = memory.read(first);
         let chain = self.chains.get(self.done.slot()).copied().unwrap_or(0);
         let end = End {
-            // A card that takes one chain for another has not moved this one.
             bytes: word & u64::from(u32::MAX),
+            // A card that takes one chain for another has not moved this one.
             failed: word & STATUS != 0 || cookie != u64::from(self.done.count()),
         };
         self.done.advance();

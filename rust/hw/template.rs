@@ -14,6 +14,7 @@ use kernel::{
 };
 
 use super::{
+    check_alive,
     Backend,
     Channel,
     Descriptor,
@@ -115,17 +116,15 @@ impl<'bound> Template<'bound> {
 impl<'bound> Backend<'bound> for Template<'bound> {
     fn reset(&self) -> Result<u64> {
         let id = self.bar.read(regs::ID).into_raw();
-        let probe = 0x5a5a_1234u32;
-        self.bar
-            .write_reg(regs::LIVENESS::zeroed().with_value(probe));
-        let answer = self.bar.read(regs::LIVENESS).into_raw();
-        if id != regs::IDENTITY || answer != !probe {
-            dev_err!(
-                self.pdev,
-                "no live template card: {id:#010x}, {answer:#010x}\n"
-            );
+        if id != regs::IDENTITY {
+            dev_err!(self.pdev, "not a template card: id {id:#010x}\n");
             return Err(ENODEV);
         }
+        check_alive(self.pdev, |probe| {
+            self.bar
+                .write_reg(regs::LIVENESS::zeroed().with_value(probe));
+            self.bar.read(regs::LIVENESS).into_raw()
+        })?;
         self.bar.write_reg(regs::COMMAND::zeroed().with_stop(true));
         Ok(MEMORY)
     }
@@ -154,9 +153,8 @@ struct Dma<'bound> {
 }
 
 impl Channel for Dma<'_> {
-    fn start(&mut self, _vector: Option<u32>) -> Result {
+    fn start(&mut self, _vector: Option<u32>) {
         (self.next, self.given) = (None, None);
-        Ok(())
     }
 
     fn room(&self) -> usize {

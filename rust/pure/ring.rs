@@ -30,6 +30,11 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
         self.length == 0
     }
 
+    /// Returns how many are queued.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
     /// Returns whether there is no room.
     pub(crate) fn is_full(&self) -> bool {
         self.length == self.slots.len()

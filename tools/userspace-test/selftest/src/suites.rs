@@ -9,6 +9,7 @@ mod event;
 mod fault;
 mod hotplug;
 mod info;
+mod inject;
 mod kill;
 mod many;
 mod mmap;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Test> {
         submit::TESTS,
         event::TESTS,
         uring::TESTS,
+        inject::TESTS,
         register::TESTS,
         account::TESTS,
         random::TESTS,

@@ -55,6 +55,7 @@ fn run(capacity: usize, steps: &[Step]) -> Result<(), TestCaseError> {
             }
         }
         prop_assert_eq!(ring.is_empty(), model.is_empty());
+        prop_assert_eq!(ring.len(), model.len());
         prop_assert_eq!(ring.is_full(), model.len() == capacity);
         prop_assert_eq!(ring.back(), model.back());
         prop_assert_eq!(ring.front(), model.front());

@@ -185,6 +185,16 @@ pub(super) const TESTS: &[Test] = &[
         barrier::channels,
     ),
     Test::new(
+        "submit.barrier_cancelled",
+        "what stood behind a barrier goes on when that is withdrawn",
+        barrier::cancelled,
+    ),
+    Test::new(
+        "submit.barrier_unbind",
+        "unbind ends a barrier that waits for another channel",
+        barrier::unbound,
+    ),
+    Test::new(
         "submit.fair",
         "two busy files each get at least 40 % of the bytes",
         fair::two_files,

@@ -3,12 +3,14 @@
 
 use userdma::sys;
 
-use crate::device::{tagged, to_card, COHERENT};
+use crate::device::{tagged, to_card, Device, COHERENT};
 use crate::memory::PAGE;
 use crate::outcome::Outcome;
+use crate::poll::{after, LONG};
 use crate::queue::{until_in_time, Front, FRONT};
 use crate::raw::size;
 use crate::registry::Context;
+use crate::suites::unbind::check_works;
 
 /// It begins when all that was submitted before has ended, on whichever channel;
 /// what was submitted behind it on a third one does not wait.
@@ -47,5 +49,64 @@ pub(super) fn channels(context: &mut Context) -> Outcome {
         );
         // Whether there was something to wait for.
         Ok(free.end_ns < end && size(free.bytes) == 8)
+    })
+}
+
+/// A barrier that waits for a full channel 1, and one transfer behind it.
+fn barred(device: &Device, handle: u32) -> Outcome<Front> {
+    let front = Front::new(device, 1)?;
+    let mut transfers = front.transfers.clone();
+    for (tag, flags) in [(1, sys::USERDMA_TRANSFER_BARRIER), (2, 0)] {
+        transfers.push(sys::userdma_transfer {
+            flags,
+            ..tagged(to_card(handle, 0, 8, 0), tag)
+        });
+    }
+    check_eq!(device.submit(&transfers)?, transfers.len());
+    Ok(front)
+}
+
+/// What stood behind a barrier goes on when that is withdrawn.
+pub(super) fn cancelled(context: &mut Context) -> Outcome {
+    let device = context.open()?;
+    if device.info()?.out_channels < 2 {
+        skip!("needs a card with two channels");
+    }
+    let buffer = device.alloc(COHERENT, PAGE)?;
+    until_in_time(|| {
+        let front = barred(&device, buffer.handle)?;
+        let withdrawn = device.cancel(0, 1)?;
+        let records = device.collect(front.transfers.len() + 2)?;
+        device.free(front.transfers[0].buffer)?;
+        let of = |tag| records.iter().find(|record| record.user_data == tag);
+        let (Some(barrier), Some(behind)) = (of(1), of(2)) else {
+            fail!("{records:?}");
+        };
+        check_eq!(behind.result, 0);
+        let want = if withdrawn == 1 { -libc::ECANCELED } else { 0 };
+        check_eq!(barrier.result, want);
+        let earlier = records.iter().filter(|record| record.user_data >= FRONT);
+        let end = earlier.map(|record| record.end_ns).max().unwrap_or(0);
+        Ok(withdrawn == 1 && behind.end_ns < end)
+    })
+}
+
+/// Unbind ends what a barrier kept waiting, too.
+pub(super) fn unbound(context: &mut Context) -> Outcome {
+    let mut card = context.card().clone();
+    if Device::open(&card.path)?.info()?.out_channels < 2 {
+        skip!("needs a card with two channels");
+    }
+    until_in_time(|| {
+        let device = Device::open(&card.path)?;
+        let buffer = device.alloc(COHERENT, PAGE)?;
+        let front = barred(&device, buffer.handle)?;
+        card.unbind()?;
+        let records = device.collect(front.transfers.len() + 2)?;
+        check_err!(device.wait(1, 1, after(LONG)), ENODEV);
+        card = card.bind()?;
+        check_works(&card)?;
+        let barrier = records.iter().find(|record| record.user_data == 1);
+        Ok(barrier.is_some_and(|record| record.result == -libc::ENODEV))
     })
 }
