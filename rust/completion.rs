@@ -47,7 +47,10 @@ use crate::{
         },
         ring::Ring, //
     },
-    queue::Transfer,
+    queue::{
+        Pile,
+        Transfer, //
+    },
     service,
     stats, //
 };
@@ -83,7 +86,7 @@ enum Direct {
 /// call of [`Port::wait`] that has not ended.
 struct State {
     /// Transfers without a job, for the next SUBMIT.
-    free: Queue,
+    free: Pile,
     /// Records that wait to be collected.
     done: Queue,
     /// Places that are taken.
@@ -92,6 +95,10 @@ struct State {
     rings: usize,
     /// Records that calls of [`Port::wait`] hold, of all calls together.
     claimed: usize,
+    /// Calls that sleep until something changes.
+    sleepers: usize,
+    /// Somebody has polled since pollers were last woken. Whoever is woken polls again before he sleeps again.
+    polled: bool,
     direct: Direct,
     /// Gets 1 for each record.
     event: Option<EventFd>,
@@ -162,14 +169,16 @@ impl Port {
     /// Makes the port of a new open file.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(|| {
-            let (free, done) = (fifo(DEPTH)?, fifo(DEPTH)?);
+            let done = fifo(DEPTH)?;
             Ok(try_pin_init!(Self {
                 state <- new_spinlock_irq!(State {
-                    free,
+                    free: Pile::default(),
                     done,
                     used: 0,
                     rings: 0,
                     claimed: 0,
+                    sleepers: 0,
+                    polled: false,
                     direct: Direct::Free,
                     event: None,
                     order: Order::new(),
@@ -192,17 +201,28 @@ impl Port {
         if how.nonblock {
             return Err(EAGAIN);
         }
-        if how.deadline == service::NEVER {
+        state.sleepers += 1;
+        let result = self.sleep_until(state, how.deadline);
+        state.sleepers -= 1;
+        result
+    }
+
+    fn sleep_until(
+        &self,
+        state: &mut Guard<'_, State, SpinLockIrqBackend>,
+        deadline: u64,
+    ) -> Result {
+        if deadline == service::NEVER {
             return match self.changed.wait_interruptible(state) {
                 true => Err(ERESTARTSYS),
                 false => Ok(()),
             };
         }
         let now = service::now();
-        if how.deadline <= now {
+        if deadline <= now {
             return Err(ETIMEDOUT);
         }
-        let ms = (how.deadline - now).div_ceil(1_000_000).min(60_000);
+        let ms = (deadline - now).div_ceil(1_000_000).min(60_000);
         // CAST: At most a minute; callers ask again.
         let jiffies = msecs_to_jiffies(ms as u32);
         match self.changed.wait_interruptible_timeout(state, jiffies) {
@@ -232,11 +252,11 @@ impl Port {
         let command = transfer.command.take();
         let end = (transfer.result, transfer.bytes);
         let mut state = self.state.lock();
-        state.end(transfer.ticket.take(), transfer.barrier);
+        let barrier = core::mem::take(&mut transfer.barrier);
+        state.end(transfer.ticket.take(), barrier);
         let awaited = state.barriers > 0;
         if command.is_some() {
-            // There is room, as for any place that was taken.
-            let _ = state.free.push_back(transfer);
+            state.free.push(transfer);
             state.give_back(1, Teller::Ring);
         } else if transfer.direct {
             // Nobody waits any more if the place is free.
@@ -250,8 +270,11 @@ impl Port {
                 event.signal();
             }
         }
+        let wake = core::mem::take(&mut state.polled) || state.sleepers > 0;
         drop(state);
-        self.changed.notify_all();
+        if wake {
+            self.changed.notify_all();
+        }
         if let Some(command) = command {
             let (result, bytes) = end;
             // CAST: Clamped; where completions have room for all of it, all of it is there.
@@ -308,7 +331,8 @@ impl Port {
     pub(crate) fn poll(&self, file: &File, table: PollTable<'_>) -> (bool, bool) {
         // First, so that no wake-up is lost between looking and sleeping.
         table.register_wait(file, &self.changed);
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.polled = true;
         (!state.done.is_empty(), state.used < DEPTH)
     }
 }

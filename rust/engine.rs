@@ -29,6 +29,7 @@ use kernel::{
         atomic::{
             ordering::{
                 Acquire,
+                Relaxed,
                 Release, //
             },
             Atomic, //
@@ -109,8 +110,15 @@ struct Channel<'bound> {
     stopped: bool,
     /// The card does not answer here.
     dead: bool,
+    /// Its bit in [`Engine::busy`].
+    busy: bool,
     /// Where data passes through, if the card cannot reach all memory. Then one chain at a time is given.
     bounce: Option<Coherent<[u8]>>,
+}
+
+/// Returns a channel's bit.
+fn bit(channel: u16) -> u64 {
+    1 << (channel & 63)
 }
 
 /// See the module's documentation.
@@ -126,6 +134,8 @@ pub(crate) struct Engine<'bound> {
     watched: Atomic<bool>,
     /// Interrupts that channels are spread over; 0 until they run.
     vectors: Atomic<u32>,
+    /// A bit for each channel that waits for the card. Changed under the channel's lock.
+    busy: Atomic<u64>,
     channels: KVec<Pin<KBox<SpinLockIrq<Channel<'bound>>>>>,
     /// Data passes through a bounce buffer: the card reaches only part of the memory.
     pub(crate) bounce: bool,
@@ -172,6 +182,7 @@ impl<'bound> Engine<'bound> {
                     held,
                     stopped: false,
                     dead: false,
+                    busy: false,
                     bounce,
                 }),
                 GFP_KERNEL,
@@ -185,6 +196,7 @@ impl<'bound> Engine<'bound> {
             stopped: Atomic::new(false),
             watched: Atomic::new(false),
             vectors: Atomic::new(0),
+            busy: Atomic::new(0),
             channels,
             bounce,
             timeout_ns,
@@ -298,9 +310,11 @@ impl<'bound> Engine<'bound> {
         }
         self.stats.interrupts.add(1);
         let mut news = false;
-        // Without the locks of the others.
+        // What a channel waits for was given before the card could tell of its end.
+        let busy = self.busy.load(Relaxed);
         for (index, channel) in (0..).zip(&self.channels) {
-            if self.vector(index) == Some(vector) {
+            // Without the locks of the others.
+            if busy & bit(index) != 0 && self.vector(index) == Some(vector) {
                 news |= self.collect(&mut channel.lock());
             }
         }

@@ -20,6 +20,7 @@ pub(crate) mod sg;
 mod shim;
 pub(crate) mod system;
 pub(crate) mod thread;
+pub(crate) mod uaccess;
 pub(crate) mod uring;
 pub(crate) mod vm;
 pub(crate) mod words;

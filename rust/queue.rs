@@ -27,9 +27,9 @@ use crate::{
             Clock,
             Share, //
         },
-        order::Ticket, //
+        order::Ticket,
+        ring::fill, //
     },
-    service,
     uapi, //
 };
 
@@ -41,20 +41,22 @@ const LEAST_CHARGE: u64 = 256;
 /// What a transfer moves. Sizes are in bytes; all ranges have been checked.
 pub(crate) struct Work {
     pub(crate) direction: Direction,
+    /// What the program calls the buffer, or 0.
+    pub(crate) handle: u32,
     pub(crate) buffer: BufferRef,
     pub(crate) offset: u64,
     pub(crate) length: u64,
     pub(crate) card_offset: u64,
     /// The longest it may take on the card in nanoseconds, or 0.
     pub(crate) timeout_ns: u64,
-    /// See [`Transfer::barrier`].
-    pub(crate) barrier: bool,
 }
 
 /// A transfer, from SUBMIT to WAIT; or a request of read() or write().
 pub(crate) struct Transfer {
     pub(crate) user_data: u64,
-    channel: u16,
+    pub(crate) channel: u16,
+    /// Its file's lane of the channel.
+    pub(crate) lane: usize,
     /// It belongs to read() or write().
     pub(crate) direct: bool,
     /// Its place among the transfers of its file, from its reservation to its end.
@@ -71,9 +73,11 @@ pub(crate) struct Transfer {
     pub(crate) bytes: u64,
     /// 0 or a negative errno.
     pub(crate) result: i32,
-    submit_ns: u64,
+    pub(crate) submit_ns: u64,
     pub(crate) start_ns: u64,
     pub(crate) end_ns: u64,
+    /// In a [`Pile`].
+    below: Option<KBox<Transfer>>,
 }
 
 impl Transfer {
@@ -83,6 +87,7 @@ impl Transfer {
             Self {
                 user_data: 0,
                 channel: 0,
+                lane: 0,
                 direct,
                 ticket: None,
                 barrier: false,
@@ -94,21 +99,22 @@ impl Transfer {
                 submit_ns: 0,
                 start_ns: 0,
                 end_ns: 0,
+                below: None,
             },
             GFP_KERNEL,
         )?)
     }
 
     /// Gives the transfer something to do.
-    pub(crate) fn assign(&mut self, user_data: u64, channel: u16, work: Work) {
+    pub(crate) fn assign(&mut self, user_data: u64, channel: u16, lane: usize, work: Work) {
         self.user_data = user_data;
         self.channel = channel;
+        self.lane = lane;
         self.direction = work.direction;
-        self.barrier = work.barrier;
-        self.work = Some(work);
+        self.barrier = false;
+        fill(&mut self.work, work);
         self.bytes = 0;
         self.result = 0;
-        self.submit_ns = service::now();
         self.start_ns = 0;
         self.end_ns = 0;
     }
@@ -139,56 +145,63 @@ impl Transfer {
     }
 }
 
-/// An entry of SUBMIT that was checked, on its way to the queue.
-pub(crate) struct Entry {
-    user_data: u64,
-    pub(crate) channel: u16,
-    pub(crate) lane: usize,
-    work: Option<Work>,
-    pub(crate) ticket: Option<Ticket>,
-    transfer: Option<KBox<Transfer>>,
+/// Transfers on top of each other. Never allocates.
+#[derive(Default)]
+pub(crate) struct Pile {
+    top: Option<KBox<Transfer>>,
+    count: usize,
 }
 
-impl Entry {
-    /// An entry that has no place yet.
-    pub(crate) fn new(user_data: u64, channel: u16, lane: usize, work: Work) -> Self {
-        Self {
-            user_data,
-            channel,
-            lane,
-            work: Some(work),
-            ticket: None,
-            transfer: None,
+impl Pile {
+    /// Returns how many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Puts one on top.
+    pub(crate) fn push(&mut self, mut transfer: KBox<Transfer>) {
+        if let Some(top) = self.top.take() {
+            fill(&mut transfer.below, top);
         }
+        fill(&mut self.top, transfer);
+        self.count += 1;
     }
 
-    /// Returns whether it waits for all earlier transfers of its file.
-    pub(crate) fn barrier(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| work.barrier)
-    }
-
-    /// Gives it a place.
-    pub(crate) fn assign(&mut self, mut transfer: KBox<Transfer>) {
-        if let Some(work) = self.work.take() {
-            transfer.assign(self.user_data, self.channel, work);
+    /// Takes the one on top.
+    pub(crate) fn pop(&mut self) -> Option<KBox<Transfer>> {
+        let mut top = self.top.take()?;
+        if let Some(below) = top.below.take() {
+            fill(&mut self.top, below);
         }
-        transfer.ticket = self.ticket.take();
-        self.transfer = Some(transfer);
+        self.count -= 1;
+        Some(top)
     }
 
-    /// Returns the transfer, if it had a place.
-    pub(crate) fn into_transfer(self) -> Option<KBox<Transfer>> {
-        self.transfer
+    /// Looks at all, from the top down.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Transfer> {
+        core::iter::successors(self.top.as_deref(), |transfer| transfer.below.as_deref())
     }
 
-    /// Takes the transfer to queue it.
-    pub(crate) fn take(&mut self) -> Option<KBox<Transfer>> {
-        self.transfer.take()
+    /// Puts all of `other` on top, in their order.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        if let Some(top) = self.top.take() {
+            let mut end = &mut other.top;
+            while let Some(transfer) = end {
+                end = &mut transfer.below;
+            }
+            fill(end, top);
+        }
+        if let Some(top) = other.top.take() {
+            fill(&mut self.top, top);
+        }
+        self.count += core::mem::take(&mut other.count);
     }
+}
 
-    /// Takes back what could not be queued.
-    pub(crate) fn put_back(&mut self, transfer: KBox<Transfer>) {
-        self.transfer = Some(transfer);
+impl Drop for Pile {
+    // One by one: a chain of boxes would be dropped by as deep a recursion.
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
     }
 }
 
@@ -265,12 +278,8 @@ impl Lanes {
     }
 
     /// Queues a transfer. Gives it back if the lane is full or gone.
-    pub(crate) fn push(
-        &mut self,
-        index: usize,
-        transfer: KBox<Transfer>,
-    ) -> Result<(), KBox<Transfer>> {
-        let Some(lane) = self.lanes.get_mut(index).and_then(Option::as_mut) else {
+    pub(crate) fn push(&mut self, transfer: KBox<Transfer>) -> Result<(), KBox<Transfer>> {
+        let Some(lane) = self.lanes.get_mut(transfer.lane).and_then(Option::as_mut) else {
             return Err(transfer);
         };
         if lane.queue.is_empty() {

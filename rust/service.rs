@@ -10,6 +10,10 @@ use kernel::{
     new_spinlock_irq,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         CondVar,
         SpinLockIrq, //
     }, //
@@ -39,7 +43,6 @@ pub(crate) fn now() -> u64 {
 struct State {
     collect: bool,
     stop: bool,
-    wake_at: u64,
 }
 
 /// Tells the service thread that there is something to do. May be used in any context.
@@ -47,6 +50,8 @@ struct State {
 pub(crate) struct Kick {
     #[pin]
     state: SpinLockIrq<State>,
+    /// When the thread wakes up at the latest. Changed under the lock only.
+    wake_at: Atomic<u64>,
     #[pin]
     wake: CondVar,
 }
@@ -58,8 +63,8 @@ impl Kick {
             state <- new_spinlock_irq!(State {
                 collect: false,
                 stop: false,
-                wake_at: NEVER,
             }),
+            wake_at: Atomic::new(NEVER),
             wake <- new_condvar!(),
         })
     }
@@ -84,13 +89,22 @@ impl Kick {
     ///
     /// Cheap if the thread was going to wake up before that anyway.
     pub(crate) fn watch(&self, at: u64) {
-        let mut state = self.state.lock();
-        if state.wake_at <= at {
+        let state = self.state.lock();
+        if self.wake_at.load(Relaxed) <= at {
             return;
         }
-        state.wake_at = at;
+        self.wake_at.store(at, Relaxed);
         drop(state);
         self.wake.notify_all();
+    }
+
+    /// The same, from where the lock of a channel is held that [`Engine::tick`] will look at.
+    pub(crate) fn watch_channel(&self, at: u64) {
+        // The thread forgets the time before it takes the channel's lock. If it has done so and that is
+        // not seen here, it takes the lock later.
+        if self.wake_at.load(Relaxed) > at {
+            self.watch(at);
+        }
     }
 }
 
@@ -120,12 +134,13 @@ impl Body for Service<'_> {
             if state.stop {
                 return;
             }
-            if !state.collect && state.wake_at > now {
-                if state.wake_at == NEVER {
+            let wake_at = self.kick.wake_at.load(Relaxed);
+            if !state.collect && wake_at > now {
+                if wake_at == NEVER {
                     // A kernel thread has no signals.
                     let _ = self.kick.wake.wait_interruptible(&mut state);
                 } else {
-                    let ms = (state.wake_at - now).div_ceil(1_000_000).min(60_000);
+                    let ms = (wake_at - now).div_ceil(1_000_000).min(60_000);
                     // CAST: At most a minute.
                     let jiffies = msecs_to_jiffies(ms as u32);
                     let _ = self
@@ -137,7 +152,7 @@ impl Body for Service<'_> {
             }
             let collect = core::mem::take(&mut state.collect);
             // `tick()` asks for the next time; what asks meanwhile is not lost either.
-            state.wake_at = NEVER;
+            self.kick.wake_at.store(NEVER, Relaxed);
             drop(state);
             if collect {
                 self.buffers.collect();

@@ -5,7 +5,10 @@
 //!
 //! Nothing here may be called with the guard held: it touches user memory.
 
-use zerocopy::Immutable;
+use zerocopy::{
+    FromZeros,
+    Immutable, //
+};
 
 use kernel::{
     page::PAGE_SIZE,
@@ -16,6 +19,8 @@ use kernel::{
         UserSliceReader, //
     }, //
 };
+
+use crate::ext::uaccess;
 
 #[allow(
     dead_code,
@@ -36,6 +41,12 @@ pub(crate) use kernel::ffi::c_char;
 pub(crate) trait Sized32: FromBytes + IntoBytes + Immutable {
     /// The size of the structure's first version: no program has a smaller one.
     const FIRST: usize;
+
+    /// Returns the size that it says it has.
+    fn size(&self) -> usize {
+        let size = self.as_bytes().first_chunk().copied().unwrap_or_default();
+        u32::from_ne_bytes(size) as usize
+    }
 }
 
 macro_rules! first_sizes {
@@ -115,6 +126,19 @@ impl Argument {
     ///
     /// [`EFAULT`]; [`EINVAL`] or [`E2BIG`] as the header says.
     pub(crate) fn read<T: Sized32>(at: usize) -> Result<(Self, T)> {
+        // Programs that know what we know, in one go. For others it may have read too far.
+        if let Ok(value) = uaccess::read::<T>(at) {
+            let size = size_of::<T>();
+            if value.size() == size {
+                return Ok((Self { at, size }, value));
+            }
+        }
+        Self::read_other(at)
+    }
+
+    /// The same, if the structure has another size, or cannot be read.
+    #[cold]
+    fn read_other<T: Sized32>(at: usize) -> Result<(Self, T)> {
         let mut size = [0u8; 4];
         UserSlice::new(UserPtr::from_addr(at), size.len())
             .reader()
@@ -134,6 +158,15 @@ impl Argument {
     /// [`EFAULT`].
     pub(crate) fn write<T: Sized32>(self, value: &T) -> Result {
         write_sized(self.at, self.size, value)
+    }
+
+    /// Writes one field back, which is `offset` bytes behind the start and a part of every version. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EFAULT`].
+    pub(crate) fn write_field(self, offset: usize, value: u32) -> Result {
+        uaccess::write_u32(self.at.wrapping_add(offset), value)
     }
 
     /// Makes sure that `value`, as it was read, can be written back: fails before anything was
@@ -215,11 +248,22 @@ impl Array {
     ///
     /// [`EFAULT`]; [`E2BIG`] if it has something that we do not know.
     pub(crate) fn read<T: Sized32>(&self, index: u32) -> Result<T> {
-        let at = UserPtr::from_addr(self.address(index));
+        let (at, size) = (self.address(index), self.entry_size);
+        if size == size_of::<T>() {
+            return uaccess::read(at);
+        }
         read_sized(
-            &mut UserSlice::new(at, self.entry_size).reader(),
-            self.entry_size,
+            &mut UserSlice::new(UserPtr::from_addr(at), size).reader(),
+            size,
         )
+    }
+
+    /// Reads elements from `index` on, as many as `to` has places, if they can all be read in one go. May sleep.
+    fn read_all<T: Sized32>(&self, index: u32, to: &mut [T]) -> Result {
+        if self.entry_size != size_of::<T>() {
+            return Err(EINVAL);
+        }
+        uaccess::read_all(self.address(index), to)
     }
 
     /// Writes element `index`. May sleep.
@@ -228,6 +272,57 @@ impl Array {
     ///
     /// [`EFAULT`].
     pub(crate) fn write<T: Sized32>(&self, index: u32, value: &T) -> Result {
+        if self.entry_size == size_of::<T>() {
+            return uaccess::write(self.address(index), value);
+        }
         write_sized(self.address(index), self.entry_size, value)
+    }
+}
+
+/// Reads an array from front to back, some elements at a time.
+pub(crate) struct Elements<'a, T, const N: usize> {
+    array: &'a Array,
+    read: [T; N],
+    /// The elements in `read`.
+    from: u32,
+    to: u32,
+}
+
+impl<'a, T: Sized32, const N: usize> Elements<'a, T, N> {
+    /// Begins to read `array`.
+    pub(crate) fn new(array: &'a Array) -> Self {
+        Self {
+            array,
+            read: FromZeros::new_zeroed(),
+            from: 0,
+            to: 0,
+        }
+    }
+
+    /// Returns element `index`, of which there are so many. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Array::read`].
+    pub(crate) fn get(&mut self, index: u32) -> Result<&T> {
+        if !(self.from..self.to).contains(&index) {
+            self.fill(index)?;
+        }
+        self.read.get((index - self.from) as usize).ok_or(EINVAL)
+    }
+
+    fn fill(&mut self, index: u32) -> Result {
+        (self.from, self.to) = (index, index);
+        let count = (self.array.count - index).min(N as u32);
+        let places = self.read.get_mut(..count as usize).ok_or(EINVAL)?;
+        match self.array.read_all(index, places) {
+            Ok(()) => self.to += count,
+            // One by one, so that those before a bad one are good.
+            Err(_) => {
+                *places.first_mut().ok_or(EINVAL)? = self.array.read(index)?;
+                self.to += 1;
+            }
+        }
+        Ok(())
     }
 }

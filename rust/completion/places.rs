@@ -15,25 +15,24 @@ use super::{
     DEPTH, //
 };
 use crate::{
-    queue::{
-        Entry,
-        Transfer, //
-    },
+    pure::ring::fill,
+    queue::Transfer,
     service, //
 };
 
 impl Port {
-    /// Reserves places for entries, from the first on, as many as there are and at least one. May sleep.
+    /// Reserves places, as many as there are for `batch` and at least one, and puts transfers without a job
+    /// into it. Returns how many. May sleep.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the card is gone, [`ENOMEM`], and those of the caller's patience. No entry has a place then.
+    /// [`ENODEV`] if the card is gone, [`ENOMEM`], and those of the caller's patience.
     pub(crate) fn reserve(
         &self,
-        entries: &mut [Option<Entry>],
+        batch: &mut [Option<KBox<Transfer>>],
         teller: Teller,
         how: Patience,
-    ) -> Result {
+    ) -> Result<usize> {
         let mut state = self.state.lock();
         let mut woken = Ok(());
         loop {
@@ -47,37 +46,49 @@ impl Port {
             woken?;
             woken = self.sleep(&mut state, how);
         }
-        let count = entries.len().min(DEPTH - state.used);
+        let count = batch.len().min(DEPTH - state.used);
         state.take(count, teller);
-        for entry in entries.iter_mut().take(count).flatten() {
-            entry.ticket = state.order.begin();
-            state.barriers += usize::from(entry.barrier());
-        }
         let mut given = 0;
-        for entry in entries.iter_mut().take(count).flatten() {
-            let Some(transfer) = state.free.pop_front() else {
+        for place in batch.iter_mut().take(count) {
+            let Some(mut transfer) = state.free.pop() else {
                 break;
             };
-            entry.assign(transfer);
+            transfer.ticket = state.order.begin();
+            fill(place, transfer);
             given += 1;
         }
         drop(state);
-        for entry in entries.iter_mut().take(count).skip(given).flatten() {
+        let mut failed = None;
+        for place in batch.iter_mut().take(count).skip(given) {
             match Transfer::new(false) {
-                Ok(transfer) => entry.assign(transfer),
+                Ok(mut transfer) => {
+                    transfer.ticket = self.state.lock().order.begin();
+                    *place = Some(transfer);
+                    given += 1;
+                }
                 Err(error) => {
-                    let mut state = self.state.lock();
-                    for entry in entries.iter_mut().take(count).skip(given).flatten() {
-                        state.end(entry.ticket.take(), entry.barrier());
-                    }
-                    drop(state);
-                    self.unreserve(count - given, teller);
-                    return if given == 0 { Err(error) } else { Ok(()) };
+                    failed = Some(error);
+                    break;
                 }
             }
-            given += 1;
         }
-        Ok(())
+        match failed {
+            None => Ok(given),
+            Some(error) => {
+                self.unreserve(count - given, teller);
+                if given == 0 {
+                    Err(error)
+                } else {
+                    Ok(given)
+                }
+            }
+        }
+    }
+
+    /// Lets a transfer wait for all earlier ones of its file. It has a place, and is not queued.
+    pub(crate) fn bar(&self, transfer: &mut Transfer) {
+        transfer.barrier = true;
+        self.state.lock().barriers += 1;
     }
 
     fn unreserve(&self, count: usize, teller: Teller) {
@@ -90,11 +101,10 @@ impl Port {
     /// Gives back a place that [`Port::reserve`] gave and that was not used.
     pub(crate) fn cancel_reservation(&self, mut transfer: KBox<Transfer>, teller: Teller) {
         let mut state = self.state.lock();
-        state.end(transfer.ticket.take(), transfer.barrier);
-        // Full only if it never was empty enough to give this one: then it is dropped.
-        let full = state.free.push_back(transfer);
+        let barrier = core::mem::take(&mut transfer.barrier);
+        state.end(transfer.ticket.take(), barrier);
+        state.free.push(transfer);
         drop(state);
-        drop(full);
         self.unreserve(1, teller);
     }
 
@@ -149,7 +159,9 @@ impl Port {
                 other => state.direct = other,
             }
             if !interruptible {
+                state.sleepers += 1;
                 self.changed.wait(&mut state);
+                state.sleepers -= 1;
                 continue;
             }
             woken?;

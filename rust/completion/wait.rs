@@ -10,10 +10,11 @@ use kernel::{
 use super::{
     Patience,
     Port,
+    State,
     DEPTH, //
 };
 use crate::{
-    queue::Transfer,
+    queue::Pile,
     uapi, //
 };
 
@@ -32,87 +33,120 @@ impl Port {
         how: Patience,
         commit: impl FnOnce(u32) -> Result,
     ) -> Result {
-        let mut claimed: [Option<KBox<Transfer>>; DEPTH] = [const { None }; DEPTH];
-        let mut count = 0;
-        let result = self.collect(records, min as usize, how, &mut claimed, &mut count);
+        let mut claimed = Pile::default();
+        let result = self.collect(records, min as usize, how, &mut claimed);
+        let count = claimed.len();
         let result = match result {
             Err(error) if count == 0 => Err(error),
             // CAST: At most `DEPTH`.
             _ => commit(count as u32),
         };
-        let mut state = self.state.lock();
-        state.claimed -= count;
-        match result {
-            Ok(()) => {
-                state.used -= count;
-                for transfer in claimed.iter_mut().filter_map(Option::take) {
-                    let _ = state.free.push_back(transfer);
-                }
-            }
-            Err(_) => {
-                for transfer in claimed.iter_mut().rev().filter_map(Option::take) {
-                    let _ = state.done.push_front(transfer);
-                }
-            }
-        }
-        drop(state);
         if count > 0 {
-            self.changed.notify_all();
+            self.settle(claimed, result.is_ok());
         }
         result
     }
 
-    /// Moves records to `claimed` and to the program, `count` of them.
+    /// Lets go of the records that a call holds: they were `taken`, or go back to where they came from.
+    fn settle(&self, claimed: Pile, taken: bool) {
+        let count = claimed.len();
+        let mut state = self.state.lock();
+        state.claimed -= count;
+        // What a poller waits for changes only from none to some. Sleepers look for more than that.
+        let news = !taken || state.used == DEPTH || state.sleepers > 0;
+        if taken {
+            state.used -= count;
+            state.free.append(claimed);
+        } else {
+            state.put_back(claimed);
+        }
+        drop(state);
+        if news {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Moves records to the program, and to `claimed`, the last on top.
     fn collect(
         &self,
         records: uapi::Array,
         min: usize,
         how: Patience,
-        claimed: &mut [Option<KBox<Transfer>>],
-        count: &mut usize,
+        claimed: &mut Pile,
     ) -> Result {
-        let max = (records.count() as usize).min(claimed.len());
+        let max = (records.count() as usize).min(DEPTH);
+        // After one that did not arrive, one by one: those before it do.
+        let mut most = max;
         loop {
-            let mut state = self.state.lock();
-            let mut woken = Ok(());
-            let transfer = loop {
-                if *count == max {
-                    return Ok(());
-                }
-                if let Some(transfer) = state.done.pop_front() {
-                    state.claimed += 1;
-                    break transfer;
-                }
-                // Nothing is in flight: nothing more will come, unless another call gives back what it
-                // holds. Only a call that has nothing itself waits for that, else two would wait for
-                // each other.
-                if state.used - state.rings == state.claimed && (*count > 0 || state.claimed == 0) {
-                    return match self.gone.load(Acquire) {
-                        true => Err(ENODEV),
-                        false => Ok(()),
-                    };
-                }
-                if *count >= min {
-                    return Ok(());
-                }
-                woken?;
-                woken = self.sleep(&mut state, how);
-            };
-            drop(state);
-            // CAST: Below `DEPTH`.
-            let written = records.write(*count as u32, &transfer.record());
-            if let (Ok(()), Some(place)) = (written, claimed.get_mut(*count)) {
-                *place = Some(transfer);
-                *count += 1;
-            } else {
-                let mut state = self.state.lock();
-                state.claimed -= 1;
-                let _ = state.done.push_front(transfer);
-                drop(state);
-                // Somebody may have looked while it was not there.
-                self.changed.notify_all();
+            let count = claimed.len();
+            let new = self.claim(most.min(max - count), count, min, how)?;
+            if new.len() == 0 {
+                return Ok(());
+            }
+            // CAST: At most `DEPTH`.
+            let behind = (count + new.len()) as u32;
+            // The last is on top.
+            let written = (0..behind)
+                .rev()
+                .zip(new.iter())
+                .try_for_each(|(index, transfer)| records.write(index, &transfer.record()));
+            if written.is_ok() {
+                claimed.append(new);
+                continue;
+            }
+            let alone = new.len() == 1;
+            self.settle(new, false);
+            if alone {
                 return Err(EFAULT);
             }
+            most = 1;
+        }
+    }
+
+    /// Takes up to `most` records, and waits for them as long as there are not `min` with the `count` that the
+    /// call has. None if that is enough, or there will be no more.
+    fn claim(&self, most: usize, count: usize, min: usize, how: Patience) -> Result<Pile> {
+        let mut new = Pile::default();
+        if most == 0 {
+            return Ok(new);
+        }
+        let mut state = self.state.lock();
+        let mut woken = Ok(());
+        loop {
+            while new.len() < most {
+                let Some(transfer) = state.done.pop_front() else {
+                    break;
+                };
+                new.push(transfer);
+            }
+            if new.len() > 0 {
+                state.claimed += new.len();
+                return Ok(new);
+            }
+            // Nothing is in flight: nothing more will come, unless another call gives back what it
+            // holds. Only a call that has nothing itself waits for that, else two would wait for
+            // each other.
+            if state.used - state.rings == state.claimed && (count > 0 || state.claimed == 0) {
+                return match self.gone.load(Acquire) {
+                    true => Err(ENODEV),
+                    false => Ok(new),
+                };
+            }
+            if count >= min {
+                return Ok(new);
+            }
+            woken?;
+            woken = self.sleep(&mut state, how);
+        }
+    }
+}
+
+impl State {
+    /// Puts records back to where they came from.
+    fn put_back(&mut self, mut claimed: Pile) {
+        while let Some(transfer) = claimed.pop() {
+            // There is room: `done` holds as many as there are places.
+            let _ = self.done.push_front(transfer);
         }
     }
 }

@@ -5,10 +5,14 @@
 
 use kernel::{
     prelude::*,
-    sync::atomic::ordering::Acquire, //
+    sync::atomic::ordering::{
+        Acquire,
+        Relaxed, //
+    }, //
 };
 
 use super::{
+    bit,
     Channel,
     Engine,
     Given,
@@ -23,6 +27,7 @@ use crate::{
     },
     queue::Transfer,
     service::{
+        self,
         now,
         NEVER, //
     }, //
@@ -55,7 +60,17 @@ impl Channel<'_> {
 
 impl Engine<'_> {
     /// Gives the card what goes next, as much as it takes; and tells it, if there was `news` before.
-    pub(super) fn start_next(&self, channel: &mut Channel<'_>, mut news: bool) {
+    pub(super) fn start_next(&self, channel: &mut Channel<'_>, news: bool) {
+        self.start_next_at(channel, news, None);
+    }
+
+    /// The same, by a caller who has just asked the clock.
+    pub(super) fn start_next_at(
+        &self,
+        channel: &mut Channel<'_>,
+        mut news: bool,
+        now: Option<u64>,
+    ) {
         let may = channel.draining.is_none() && !channel.stopped;
         if may && self.cut_off.load(Acquire) == 0 {
             if channel.again {
@@ -68,21 +83,34 @@ impl Engine<'_> {
                 news |= self.give(channel, Some(lane), transfer, MOST_CHAIN, false);
             }
         }
+        self.mark_busy(channel);
         if news {
             channel.hw.submit();
             self.stats.doorbells.add(1);
         }
         if channel.deadline == NEVER {
-            self.set_deadline(channel);
+            self.set_deadline(channel, now);
         }
     }
 
+    /// Lets interrupts look at the channel, or pass it by. Before the card is told: it may interrupt at once.
+    fn mark_busy(&self, channel: &mut Channel<'_>) {
+        let busy = !channel.given.is_empty() || channel.draining.is_some();
+        if core::mem::replace(&mut channel.busy, busy) == busy {
+            return;
+        }
+        match busy {
+            true => self.busy.fetch_add(bit(channel.index), Relaxed),
+            false => self.busy.fetch_sub(bit(channel.index), Relaxed),
+        };
+    }
+
     /// Sets the time limit of the oldest chain, which the card begins now.
-    fn set_deadline(&self, channel: &mut Channel<'_>) {
+    fn set_deadline(&self, channel: &mut Channel<'_>, now: Option<u64>) {
         let Some(given) = channel.given.front_mut() else {
             return;
         };
-        let now = now();
+        let now = now.unwrap_or_else(service::now);
         if given.transfer.start_ns == 0 {
             given.transfer.start_ns = now;
         }
@@ -94,7 +122,7 @@ impl Engine<'_> {
                 channel.deadline = channel.deadline.min(end);
             }
         }
-        self.kick.watch(channel.deadline);
+        self.kick.watch_channel(channel.deadline);
     }
 
     /// Puts down the next chain of a transfer, of at most `most` bytes, or ends the transfer if that cannot be. Returns whether the
@@ -176,7 +204,7 @@ impl Engine<'_> {
 
     /// Takes what the card has done. `None` if there was nothing, else whether it must be told of more.
     pub(super) fn collect_ended(&self, channel: &mut Channel<'_>) -> Option<bool> {
-        let mut news = None;
+        let (mut news, mut clock) = (None, None);
         while !channel.again {
             let Some(end) = channel.hw.pop() else {
                 break;
@@ -184,7 +212,9 @@ impl Engine<'_> {
             let mut more = false;
             if let Some(given) = channel.given.pop_front() {
                 channel.bytes -= given.length;
-                more = self.ended(channel, given, end);
+                // Once for all that have ended since we looked last.
+                let now = *clock.get_or_insert_with(now);
+                more = self.ended(channel, given, end, now);
             }
             news = Some(news.unwrap_or(false) | more);
         }
@@ -195,7 +225,7 @@ impl Engine<'_> {
     }
 
     /// Called when a chain has ended. Returns whether the card was given the next one of the transfer.
-    fn ended(&self, channel: &mut Channel<'_>, given: Given, end: End) -> bool {
+    fn ended(&self, channel: &mut Channel<'_>, given: Given, end: End, now: u64) -> bool {
         let Given {
             mut transfer,
             lane,
@@ -206,7 +236,7 @@ impl Engine<'_> {
         let bytes = end.bytes.min(length);
         if transfer.start_ns == 0 {
             // It began and ended since we looked last.
-            transfer.start_ns = now();
+            transfer.start_ns = now;
         }
         let failed = end.failed || cuts != self.cuts.load(Acquire);
         let moved = match &transfer.work {
@@ -234,11 +264,12 @@ impl Engine<'_> {
                 }
             }
         };
+        transfer.end_ns = now;
         self.finish(channel, lane, transfer, result);
         false
     }
 
-    /// Ends a transfer.
+    /// Ends a transfer: now, if it did not before.
     pub(super) fn finish(
         &self,
         channel: &mut Channel<'_>,
@@ -246,8 +277,10 @@ impl Engine<'_> {
         mut transfer: KBox<Transfer>,
         result: Result,
     ) {
-        let end_ns = now();
-        transfer.end_ns = end_ns;
+        if transfer.end_ns == 0 {
+            transfer.end_ns = now();
+        }
+        let end_ns = transfer.end_ns;
         transfer.result = result.err().map_or(0, |error| error.to_errno());
         match transfer.result {
             0 => self.stats.completed.add(1),

@@ -11,72 +11,44 @@ use super::{
     Channel,
     Engine, //
 };
-use crate::queue::{
-    Entry,
-    Transfer, //
+use crate::{
+    queue::Transfer,
+    service::now, //
 };
 
 impl Engine<'_> {
-    /// Queues a transfer, and gives it to the card if that takes it.
+    /// Queues transfers in order, and gives them to the card: it is told once of those in a row for one
+    /// channel. Returns how many, at least one; they are gone from `batch`, the others stay.
     ///
     /// # Errors
     ///
-    /// The transfer, and [`ENODEV`] after unbind has begun, [`EIO`] while the card does not answer.
-    pub(crate) fn submit_one(
-        &self,
-        channel: u16,
-        lane: usize,
-        transfer: KBox<Transfer>,
-    ) -> Result<(), (KBox<Transfer>, Error)> {
-        let Some(channel) = self.channels.get(usize::from(channel)) else {
-            return Err((transfer, EINVAL));
-        };
-        let mut channel = channel.lock();
-        self.queue(&mut channel, lane, transfer)?;
-        self.start_next(&mut channel, false);
-        Ok(())
-    }
-
-    /// Queues entries in order, and gives them to the card: it is told once of those in a row for one
-    /// channel. Returns how many, at least one; they are gone from `entries`, the others stay.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::submit_one`], of the first entry.
-    pub(crate) fn submit(&self, entries: &mut [Option<Entry>]) -> Result<u32> {
+    /// Of the first: [`ENODEV`] after unbind has begun, [`EIO`] while the card does not answer.
+    pub(crate) fn submit(&self, batch: &mut [Option<KBox<Transfer>>]) -> Result<u32> {
+        let now = now();
         let mut count = 0;
-        let mut entries = entries.iter_mut().peekable();
-        while let Some(index) = entries.peek().and_then(|e| Some(e.as_ref()?.channel)) {
+        let mut batch = batch.iter_mut().peekable();
+        while let Some(index) = batch.peek().and_then(|next| Some(next.as_ref()?.channel)) {
             let channel = self.channels.get(usize::from(index)).ok_or(EINVAL)?;
             let mut channel = channel.lock();
+            let before = count;
             let mut failed = None;
             while let Some(place) =
-                entries.next_if(|e| e.as_ref().is_some_and(|e| e.channel == index))
+                batch.next_if(|next| next.as_ref().is_some_and(|t| t.channel == index))
             {
-                let Some(mut entry) = place.take() else {
+                let Some(mut transfer) = place.take() else {
                     break;
                 };
-                let lane = entry.lane;
-                let queued = match entry.take() {
-                    Some(transfer) => self.queue(&mut channel, lane, transfer),
-                    // No place was free for it.
-                    None => {
-                        failed = Some(EAGAIN);
-                        Ok(())
-                    }
-                };
-                if let Err((transfer, error)) = queued {
-                    entry.put_back(transfer);
-                    failed = Some(error);
-                }
-                if failed.is_some() {
+                transfer.submit_ns = now;
+                if let Err((transfer, error)) = self.queue(&mut channel, transfer) {
                     // Not dropped here, under the lock.
-                    *place = Some(entry);
+                    *place = Some(transfer);
+                    failed = Some(error);
                     break;
                 }
                 count += 1;
             }
-            self.start_next(&mut channel, false);
+            self.stats.submitted.add(u64::from(count - before));
+            self.start_next_at(&mut channel, false, Some(now));
             match failed {
                 Some(error) if count == 0 => return Err(error),
                 Some(_) => break,
@@ -89,7 +61,6 @@ impl Engine<'_> {
     fn queue(
         &self,
         channel: &mut Channel<'_>,
-        lane: usize,
         transfer: KBox<Transfer>,
     ) -> Result<(), (KBox<Transfer>, Error)> {
         if channel.stopped {
@@ -98,11 +69,8 @@ impl Engine<'_> {
         if self.lost.load(Acquire) != 0 {
             return Err((transfer, EIO));
         }
-        if let Err(transfer) = channel.lanes.push(lane, transfer) {
-            return Err((transfer, ENODEV));
-        }
-        self.stats.submitted.add(1);
-        Ok(())
+        let queued = channel.lanes.push(transfer);
+        queued.map_err(|transfer| (transfer, ENODEV))
     }
 
     /// Withdraws what of a file's queue is `wanted`. Returns how many transfers. What the card was given ends

@@ -10,6 +10,7 @@
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/eventfd.h>
+#include <linux/fault-inject-usercopy.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
 #include <linux/interrupt.h>
@@ -20,6 +21,7 @@
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
 #include <linux/sched/signal.h>
+#include <linux/uaccess.h>
 #include <linux/uio.h>
 #include <linux/cc_platform.h>
 
@@ -70,6 +72,9 @@ void userdma_irq_forget_hint(unsigned int irq);
 struct eventfd_ctx *userdma_eventfd_get(int fd);
 void userdma_eventfd_put(struct eventfd_ctx *ctx);
 void userdma_eventfd_signal(struct eventfd_ctx *ctx);
+bool userdma_read_words(u64 *to, const u64 __user *from, size_t count);
+bool userdma_write_words(u64 __user *to, const u64 *from, size_t count);
+bool userdma_write_u32(u32 __user *to, u32 value);
 
 /* Zeroed, charged to the caller's memory cgroup, quiet, and no OOM kill. */
 struct folio *userdma_folio_alloc(unsigned int order, int nid, bool only_there)
@@ -365,4 +370,45 @@ void userdma_uring_complete(struct io_uring_cmd *cmd, s32 result, u64 bytes)
 	end->result = result;
 	end->bytes = bytes;
 	io_uring_cmd_complete_in_task(cmd, userdma_uring_end);
+}
+
+/*
+ * Small structures, word by word: copy_from_user() looks up each time what object
+ * the kernel's side belongs to, which takes longer than to copy.
+ */
+bool userdma_read_words(u64 *to, const u64 __user *from, size_t count)
+{
+	size_t i;
+
+	might_fault();
+	if (should_fail_usercopy() || !user_read_access_begin(from, count * sizeof(*from)))
+		return false;
+	for (i = 0; i < count; i++)
+		unsafe_get_user(to[i], from + i, fault);
+	user_read_access_end();
+	return true;
+fault:
+	user_read_access_end();
+	return false;
+}
+
+bool userdma_write_words(u64 __user *to, const u64 *from, size_t count)
+{
+	size_t i;
+
+	might_fault();
+	if (should_fail_usercopy() || !user_write_access_begin(to, count * sizeof(*to)))
+		return false;
+	for (i = 0; i < count; i++)
+		unsafe_put_user(from[i], to + i, fault);
+	user_write_access_end();
+	return true;
+fault:
+	user_write_access_end();
+	return false;
+}
+
+bool userdma_write_u32(u32 __user *to, u32 value)
+{
+	return !should_fail_usercopy() && !put_user(value, to);
 }

@@ -89,4 +89,7 @@ unsafe extern "C" {
     pub(super) fn userdma_eventfd_get(fd: c_int) -> *mut c_void;
     pub(super) fn userdma_eventfd_put(ctx: *mut c_void);
     pub(super) fn userdma_eventfd_signal(ctx: *mut c_void);
+    pub(super) fn userdma_read_words(to: *mut u64, from: *const u64, count: usize) -> bool;
+    pub(super) fn userdma_write_words(to: *mut u64, from: *const u64, count: usize) -> bool;
+    pub(super) fn userdma_write_u32(to: *mut u32, value: u32) -> bool;
 }

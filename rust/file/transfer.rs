@@ -2,6 +2,11 @@
 
 //! SUBMIT, CANCEL, WAIT and EVENTFD.
 
+use core::{
+    mem::offset_of,
+    ops::Range, //
+};
+
 use kernel::prelude::*;
 
 use super::{
@@ -25,7 +30,6 @@ use crate::{
     hw::Direction,
     pure::range,
     queue::{
-        Entry,
         Transfer,
         Work, //
     },
@@ -33,12 +37,16 @@ use crate::{
     uapi::{
         self,
         Argument,
-        Array, //
+        Array,
+        Elements, //
     }, //
 };
 
 /// The most entries that are queued at once: the card is told of them together.
-const BATCH: u32 = 64;
+const BATCH: usize = 64;
+
+/// The most that are read from the program at once.
+const READ: usize = 8;
 
 /// Which transfers are to be withdrawn.
 pub(super) struct Withdraw {
@@ -50,102 +58,167 @@ pub(super) struct Withdraw {
 
 impl OpenFile {
     pub(super) fn submit(&self, dev: &Device<Self>, arg: usize, nonblock: bool) -> Result {
-        let (argument, mut submit) = Argument::read::<uapi::userdma_submit>(arg)?;
+        let (argument, submit) = Argument::read::<uapi::userdma_submit>(arg)?;
         Array::check::<uapi::userdma_transfer>(submit.entry_size)?;
         check_flags(submit.flags, 0)?;
         require(submit.reserved == 0)?;
         let entries = Array::new(submit.entries, submit.entry_size, submit.count)?;
         // Before anything is accepted: nobody could be told how many were.
-        argument.check_writable(&submit)?;
-
-        let mut accepted = 0;
-        let mut one = [None];
-        let mut many = KVec::new();
-        let batch = match entries.count().min(BATCH) {
-            1 => &mut one[..],
-            count => {
-                for _ in 0..count {
-                    many.push(None, GFP_KERNEL)?;
-                }
-                &mut many[..]
-            }
+        let out_count = offset_of!(uapi::userdma_submit, out_count);
+        argument.write_field(out_count, submit.out_count)?;
+        let accepted = match entries.count() {
+            1 => self.submit_all::<1, 1>(dev, &entries, nonblock),
+            _ => self.submit_all::<BATCH, READ>(dev, &entries, nonblock),
         };
-        while accepted < entries.count() {
-            match self.submit_some(dev, &entries, accepted, nonblock, batch) {
-                Ok(count) => accepted += count,
-                Err(error) if accepted == 0 => return Err(error),
-                Err(_) => break,
-            }
-        }
-        submit.out_count = accepted;
-        argument.write(&submit)
+        argument.write_field(out_count, accepted?)
     }
 
-    /// Checks and queues entries from `first` on, as many as `batch` has places. Returns how many, at least
-    /// one; it sleeps for a place only if `first` is 0.
-    fn submit_some(
+    /// Checks and queues all entries, up to `N` at once of which up to `M` are read at once. Returns how many,
+    /// at least one.
+    fn submit_all<const N: usize, const M: usize>(
         &self,
         dev: &Device<Self>,
         entries: &Array,
-        first: u32,
         nonblock: bool,
-        batch: &mut [Option<Entry>],
     ) -> Result<u32> {
-        let mut count = 0;
-        for (index, place) in (first..entries.count()).zip(batch.iter_mut()) {
-            match self.check(entries, index) {
-                Ok(entry) => *place = Some(entry),
-                Err(error) if count == 0 => return Err(error),
-                Err(_) => break,
+        let mut batch = [const { None }; N];
+        let mut elements = Elements::<_, M>::new(entries);
+        let mut accepted = 0;
+        let result = loop {
+            let range = accepted..entries.count();
+            match self.submit_some(dev, &mut elements, range, nonblock, &mut batch) {
+                Ok(count) => accepted += count,
+                Err(error) if accepted == 0 => break Err(error),
+                Err(_) => break Ok(accepted),
             }
-            count += 1;
-        }
-        let batch = batch.get_mut(..count).ok_or(EINVAL)?;
+            if accepted == entries.count() {
+                break Ok(accepted);
+            }
+        };
+        // Nothing is left in it, and to drop that is a call for each.
+        core::mem::forget(batch);
+        result
+    }
+
+    /// Checks and queues the first of a range of entries, as many as `batch` has places. Returns how many, at least
+    /// one; it sleeps for a place only if the range begins at 0.
+    fn submit_some<const M: usize>(
+        &self,
+        dev: &Device<Self>,
+        elements: &mut Elements<'_, uapi::userdma_transfer, M>,
+        range: Range<u32>,
+        nonblock: bool,
+        batch: &mut [Option<KBox<Transfer>>],
+    ) -> Result<u32> {
         // Sleeps, if at all, without the guard; what it waits for, unbind ends.
         let patience = Patience {
             deadline: service::NEVER,
-            nonblock: nonblock || first > 0,
+            nonblock: nonblock || range.start > 0,
         };
-        let reserved = self.port.reserve(batch, Teller::Wait, patience);
-        let queued = reserved.and_then(|()| dev.with(|bound| bound.card.engine.submit(batch)));
-        // Memory of programs is given back here, without the guard.
-        let mut left = false;
-        for entry in batch.iter_mut().filter_map(Option::take) {
-            left = true;
-            if let Some(transfer) = entry.into_transfer() {
-                self.give_back(transfer, Teller::Wait);
-            }
-        }
-        if left {
-            look_again(dev);
-        }
+        let wanted = range.len().min(batch.len());
+        let batch = batch.get_mut(..wanted).ok_or(EINVAL)?;
+        let first = elements.get(range.start)?;
+        let reserved = self.reserve(batch, first, Teller::Wait, patience)?;
+        let batch = batch.get_mut(..reserved).ok_or(EINVAL)?;
+
+        let filled = self.fill(elements, range.start, batch);
+        let queued = filled.and_then(|filled| {
+            let filled = batch.get_mut(..filled).ok_or(EINVAL)?;
+            dev.with(|bound| bound.card.engine.submit(filled))
+        });
+        self.give_back_all(dev, batch, Teller::Wait);
         let queued = queued?;
         self.port.stats.submitted.add(u64::from(queued));
         Ok(queued)
     }
 
-    /// Gives back the place of a transfer that was not queued.
-    pub(super) fn give_back(&self, mut transfer: KBox<Transfer>, teller: Teller) {
-        transfer.work = None;
-        self.port.cancel_reservation(transfer, teller);
+    /// Reserves places for `batch`, of which `first` is the first entry. Returns how many. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of `first`, before those of [`Port::reserve`].
+    pub(super) fn reserve(
+        &self,
+        batch: &mut [Option<KBox<Transfer>>],
+        first: &uapi::userdma_transfer,
+        teller: Teller,
+        patience: Patience,
+    ) -> Result<usize> {
+        let at_once = Patience {
+            nonblock: true,
+            ..patience
+        };
+        match self.port.reserve(batch, teller, at_once) {
+            Ok(count) => Ok(count),
+            Err(_) => {
+                drop(self.work(first, None)?);
+                self.port.reserve(batch, teller, patience)
+            }
+        }
     }
 
-    /// Reads and checks entry `index`.
-    fn check(&self, entries: &Array, index: u32) -> Result<Entry> {
-        self.checked(&entries.read(index)?)
+    /// Gives transfers the jobs of the entries from `index` on. Returns how many have one, at least one.
+    fn fill<const M: usize>(
+        &self,
+        elements: &mut Elements<'_, uapi::userdma_transfer, M>,
+        index: u32,
+        batch: &mut [Option<KBox<Transfer>>],
+    ) -> Result<usize> {
+        let mut last: Option<&Transfer> = None;
+        let mut count = 0;
+        for (index, transfer) in (index..).zip(batch.iter_mut().flatten()) {
+            let known = last.and_then(|last| last.work.as_ref());
+            let assigned = elements
+                .get(index)
+                .and_then(|entry| self.assign(transfer, entry, known));
+            match assigned {
+                Ok(()) => last = Some(transfer),
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => break,
+            }
+            count += 1;
+        }
+        Ok(count)
     }
 
-    /// Checks an entry.
-    pub(super) fn checked(&self, entry: &uapi::userdma_transfer) -> Result<Entry> {
-        let lane = self.lanes.get(usize::from(entry.channel)).ok_or(EINVAL);
-        let lane = *lane.or_else(|error| check_entry(entry).and(Err(error)))?;
-        let work = self.work(entry)?;
-        Ok(Entry::new(entry.user_data, entry.channel, lane, work))
+    /// Gives a transfer the job of an entry, if that is good. Of the same buffer as `last`, if it names that.
+    pub(super) fn assign(
+        &self,
+        transfer: &mut Transfer,
+        entry: &uapi::userdma_transfer,
+        last: Option<&Work>,
+    ) -> Result {
+        let work = self.work(entry, last)?;
+        let lane = *self.lanes.get(usize::from(entry.channel)).ok_or(EINVAL)?;
+        transfer.assign(entry.user_data, entry.channel, lane, work);
+        if entry.flags & uapi::USERDMA_TRANSFER_BARRIER != 0 {
+            self.port.bar(transfer);
+        }
+        Ok(())
+    }
+
+    /// Gives back the places of transfers that were not queued, and the memory of programs, without the guard.
+    pub(super) fn give_back_all(
+        &self,
+        dev: &Device<Self>,
+        batch: &mut [Option<KBox<Transfer>>],
+        teller: Teller,
+    ) {
+        let mut left = false;
+        for mut transfer in batch.iter_mut().filter_map(Option::take) {
+            left = true;
+            transfer.work = None;
+            self.port.cancel_reservation(transfer, teller);
+        }
+        if left {
+            look_again(dev);
+        }
     }
 
     /// Turns the names in `entry` into references, and checks its ranges.
-    fn work(&self, entry: &uapi::userdma_transfer) -> Result<Work> {
+    fn work(&self, entry: &uapi::userdma_transfer, last: Option<&Work>) -> Result<Work> {
         check_entry(entry)?;
+        require(usize::from(entry.channel) < self.lanes.len())?;
         let places = entry.buffer_offset | entry.card_offset | entry.length;
         require(places & (self.alignment - 1) == 0)?;
         let direction = match u32::from(entry.op) {
@@ -160,19 +233,22 @@ impl OpenFile {
         if !allowed {
             return Err(EBADF);
         }
-        let buffer = self.with_buffer(entry.buffer, |buffer, _| buffer.clone())?;
+        let buffer = match last {
+            Some(last) if last.handle == entry.buffer => last.buffer.clone(),
+            _ => self.with_buffer(entry.buffer, |buffer, _| buffer.clone())?,
+        };
         if direction == Direction::FromCard && buffer.source_only() {
             return Err(EACCES);
         }
         self.check_ranges(&buffer, entry)?;
         Ok(Work {
             direction,
+            handle: entry.buffer,
             buffer,
             offset: entry.buffer_offset,
             length: entry.length,
             card_offset: entry.card_offset,
             timeout_ns: entry.timeout_ns,
-            barrier: entry.flags & uapi::USERDMA_TRANSFER_BARRIER != 0,
         })
     }
 
@@ -184,12 +260,12 @@ impl OpenFile {
     }
 
     pub(super) fn cancel(&self, dev: &Device<Self>, arg: usize) -> Result {
-        let (argument, mut cancel) = Argument::read::<uapi::userdma_cancel>(arg)?;
+        let (argument, cancel) = Argument::read::<uapi::userdma_cancel>(arg)?;
         let which = self.check_cancel(&cancel)?;
         // Before anything is withdrawn: nobody could be told how many were.
-        argument.check_writable(&cancel)?;
-        cancel.out_count = self.withdraw(dev, which)?;
-        argument.write(&cancel)
+        let out_count = offset_of!(uapi::userdma_cancel, out_count);
+        argument.write_field(out_count, cancel.out_count)?;
+        argument.write_field(out_count, self.withdraw(dev, which)?)
     }
 
     /// Checks what is to be withdrawn.
@@ -247,23 +323,22 @@ impl OpenFile {
         if wait.min > wait.max {
             return Err(EINVAL);
         }
-        argument.check_writable(&wait)?;
+        let out_count = offset_of!(uapi::userdma_wait, out_count);
+        argument.write_field(out_count, wait.out_count)?;
         let patience = Patience {
             deadline: wait.deadline_ns,
             nonblock,
         };
         // CAST: A small number.
         let min = wait.min.min(DEPTH as u32);
-        let mut wait = wait;
         self.port.wait(records, min, patience, |count| {
-            wait.out_count = count;
-            argument.write(&wait)
+            argument.write_field(out_count, count)
         })
     }
 }
 
 /// A transfer that others waited for does not come.
-pub(super) fn look_again(dev: &Device<OpenFile>) {
+fn look_again(dev: &Device<OpenFile>) {
     // If the card is gone nobody waits.
     let _ = dev.with(|bound| {
         bound.card.kick.watch(service::now());

@@ -6,7 +6,6 @@ use kernel::prelude::*;
 
 use super::{
     ioctl::require,
-    transfer::look_again,
     OpenFile, //
 };
 use crate::{
@@ -55,42 +54,37 @@ impl OpenFile {
     }
 
     fn uring_transfer(&self, dev: &Device<Self>, request: Request) -> Result<u32> {
-        let mut entry = [Some(self.checked(&payload(&request)?)?)];
+        let entry = payload::<uapi::userdma_transfer>(&request)?;
         let patience = Patience {
             deadline: service::NEVER,
             nonblock: request.nonblock(),
         };
-        let reserved = self.port.reserve(&mut entry, Teller::Ring, patience);
+        let mut batch = [None];
+        let reserved = self.reserve(&mut batch, &entry, Teller::Ring, patience);
         // There is no system call to begin again.
         reserved.map_err(|error| if error == ERESTARTSYS { EINTR } else { error })?;
-        let [Some(mut entry)] = entry else {
-            return Err(EINVAL);
-        };
-        let mut transfer = entry.take().ok_or(EINVAL)?;
-        // From here on it ends by itself, whatever happens.
-        transfer.command = Some(request.begin());
-        let mut transfer = Some(transfer);
-        let queued = dev.with(|bound| {
-            let Some(ready) = transfer.take() else {
-                return Err(EINVAL);
-            };
-            let engine = &bound.card.engine;
-            engine
-                .submit_one(entry.channel, entry.lane, ready)
-                .map_err(|(back, error)| {
-                    transfer = Some(back);
-                    error
-                })
-        });
-        if let (Err(error), Some(mut transfer)) = (queued, transfer) {
-            let command = transfer.command.take();
-            self.give_back(transfer, Teller::Ring);
-            look_again(dev);
-            if let Some(command) = command {
-                command.complete(error.to_errno(), 0);
+        if let [Some(transfer)] = &mut batch {
+            match self.assign(transfer, &entry, None) {
+                // From here on it ends by itself, whatever happens.
+                Ok(()) => transfer.command = Some(request.begin()),
+                Err(error) => {
+                    self.give_back_all(dev, &mut batch, Teller::Ring);
+                    return Err(error);
+                }
             }
-        } else {
-            self.port.stats.submitted.add(1);
+        }
+        match dev.with(|bound| bound.card.engine.submit(&mut batch)) {
+            Ok(_) => self.port.stats.submitted.add(1),
+            Err(error) => {
+                let command = match &mut batch {
+                    [Some(transfer)] => transfer.command.take(),
+                    [None] => None,
+                };
+                self.give_back_all(dev, &mut batch, Teller::Ring);
+                if let Some(command) = command {
+                    command.complete(error.to_errno(), 0);
+                }
+            }
         }
         Err(EIOCBQUEUED)
     }

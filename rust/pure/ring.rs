@@ -2,7 +2,18 @@
 
 //! A double-ended queue of fixed capacity in storage that the caller brings.
 
-use core::ops::DerefMut;
+use core::{
+    mem,
+    ops::DerefMut, //
+};
+
+/// Fills a place that is empty. (To assign would call the function that drops what was there.)
+pub(crate) fn fill<T>(place: &mut Option<T>, value: T) {
+    let before = mem::replace(place, Some(value));
+    if before.is_none() {
+        mem::forget(before);
+    }
+}
 
 /// A queue that never allocates: its capacity is the length of the storage.
 ///
@@ -79,7 +90,7 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
         }
         let index = (self.head + self.length) % capacity;
         match self.slots.get_mut(index) {
-            Some(slot) => *slot = Some(value),
+            Some(slot) => fill(slot, value),
             None => return Err(value),
         }
         self.length += 1;
@@ -94,7 +105,7 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
         }
         let index = (self.head + capacity - 1) % capacity;
         match self.slots.get_mut(index) {
-            Some(slot) => *slot = Some(value),
+            Some(slot) => fill(slot, value),
             None => return Err(value),
         }
         self.head = index;

@@ -32,11 +32,15 @@ pub(crate) fn first(
     max: u64,
     boundary: u64,
 ) -> Option<Piece> {
-    let index = segments
-        .partition_point(|s| s.offset <= offset)
-        .checked_sub(1)?;
-    let segment = segments.get(index)?;
-    let inside = offset - segment.offset;
+    let segment = match segments {
+        [only] => only,
+        _ => segments.get(
+            segments
+                .partition_point(|s| s.offset <= offset)
+                .checked_sub(1)?,
+        )?,
+    };
+    let inside = offset.checked_sub(segment.offset)?;
     let bus = segment.bus.checked_add(inside)?;
     let mut length = length.min(segment.length.checked_sub(inside)?).min(max);
     if let Some(below) = boundary.checked_sub(1) {

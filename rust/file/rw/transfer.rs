@@ -160,19 +160,19 @@ impl Call<'_> {
         let mut transfer = Transfer::new(true)?;
         let work = Work {
             direction,
+            handle: 0,
             buffer,
             offset: 0,
             length,
             card_offset,
             timeout_ns: 0,
-            barrier: false,
         };
-        transfer.assign(0, CHANNEL, work);
         let lane = *self.file.lanes.first().ok_or(ENODEV)?;
-        self.dev.with(|bound| {
-            let submitted = bound.card.engine.submit_one(CHANNEL, lane, transfer);
-            submitted.map_err(|(_, error)| error)
-        })?;
+        transfer.assign(0, CHANNEL, lane, work);
+        // If it is not queued it is dropped here, without the guard.
+        let mut batch = [Some(transfer)];
+        self.dev
+            .with(|bound| bound.card.engine.submit(&mut batch))?;
         self.file.port.stats.submitted.add(1);
         Ok(lane)
     }
