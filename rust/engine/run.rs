@@ -12,8 +12,7 @@ use super::{
     Channel,
     Engine,
     Given,
-    MOST_CHAIN,
-    MOST_GIVEN, //
+    MOST_CHAIN, //
 };
 use crate::{
     hw::{
@@ -38,7 +37,7 @@ impl Channel<'_> {
         self.bounce.is_none()
             && !self.given.is_full()
             && self.hw.room() > 0
-            && self.bytes < MOST_GIVEN
+            && self.ahead.allows(self.given.len(), self.bytes)
             && newest.transfer.rest() == newest.length
     }
 
@@ -71,6 +70,8 @@ impl Engine<'_> {
         if news {
             channel.hw.submit();
             self.stats.doorbells.add(1);
+            let (chains, bytes) = (channel.given.len(), channel.bytes);
+            channel.ahead.given(chains, bytes, now);
         }
         if channel.deadline == NEVER {
             self.set_deadline(channel);
@@ -141,6 +142,7 @@ impl Engine<'_> {
         channel.again = false;
         channel.deadline = NEVER;
         channel.bytes = 0;
+        channel.ahead.forget();
         let mut news = false;
         for _ in 0..channel.given.len() {
             // The same memory in as many descriptors: there is room for all.
@@ -177,6 +179,8 @@ impl Engine<'_> {
     /// Takes what the card has done. `None` if there was nothing, else whether it must be told of more.
     pub(super) fn collect_ended(&self, channel: &mut Channel<'_>) -> Option<bool> {
         let mut news = None;
+        // Chains and bytes.
+        let mut ended = (0, 0);
         while !channel.again {
             let Some(end) = channel.hw.pop() else {
                 break;
@@ -184,12 +188,14 @@ impl Engine<'_> {
             let mut more = false;
             if let Some(given) = channel.given.pop_front() {
                 channel.bytes -= given.length;
+                ended = (ended.0 + 1, ended.1 + given.length);
                 more = self.ended(channel, given, end);
             }
             news = Some(news.unwrap_or(false) | more);
         }
         if news.is_some() {
             channel.deadline = NEVER;
+            channel.ahead.ended(ended.0, ended.1, now);
         }
         news
     }
