@@ -56,11 +56,17 @@ impl OpenFile {
 
     fn uring_transfer(&self, dev: &Device<Self>, request: Request) -> Result<u32> {
         let mut entry = [Some(self.checked(&payload(&request)?)?)];
+        let full = request.file_nonblock();
         let patience = Patience {
             deadline: service::NEVER,
-            nonblock: request.nonblock(),
+            nonblock: full || request.nonblock(),
         };
         let reserved = self.port.reserve(&mut entry, Teller::Ring, patience);
+        if full && reserved == Err(EAGAIN) {
+            // Returned, it would mean that a thread of io_uring's should try.
+            request.begin().complete(EAGAIN.to_errno(), 0);
+            return Err(EIOCBQUEUED);
+        }
         // There is no system call to begin again.
         reserved.map_err(|error| if error == ERESTARTSYS { EINTR } else { error })?;
         let [Some(mut entry)] = entry else {
