@@ -47,6 +47,7 @@ use crate::{
         Port, //
     },
     hw,
+    pure::ahead::Ahead,
     queue::{
         Lane,
         Lanes,
@@ -64,9 +65,6 @@ const MAX_FILES: usize = 1024;
 
 /// The most that is copied in an interrupt.
 const MAX_BOUNCE: u64 = 64 << 10;
-
-/// The most bytes that a channel is given before it has moved some: who comes later waits for no more.
-const MOST_GIVEN: u64 = 16 << 20;
 
 /// The most bytes of one chain.
 const MOST_CHAIN: u64 = 1 << 30;
@@ -99,6 +97,8 @@ struct Channel<'bound> {
     given: Fifo<Given>,
     /// The bytes of all of them.
     bytes: u64,
+    /// How much it is given before it has moved some.
+    ahead: Ahead,
     /// When the card must have ended the oldest.
     deadline: u64,
     /// What was given has been forgotten by the card, and must be given again before anything else.
@@ -176,6 +176,7 @@ impl<'bound> Engine<'bound> {
                     hw,
                     given,
                     bytes: 0,
+                    ahead: Ahead::new(),
                     deadline: service::NEVER,
                     again: false,
                     draining: None,

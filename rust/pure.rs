@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod ahead;
 pub(crate) mod fair;
 pub(crate) mod handles;
 pub(crate) mod lap;

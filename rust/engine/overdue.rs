@@ -88,6 +88,7 @@ impl Engine<'_> {
             return false;
         };
         channel.bytes -= given.length;
+        channel.ahead.forget();
         if hold {
             channel.hold(&mut given.transfer);
         }

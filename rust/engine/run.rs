@@ -16,8 +16,7 @@ use super::{
     Channel,
     Engine,
     Given,
-    MOST_CHAIN,
-    MOST_GIVEN, //
+    MOST_CHAIN, //
 };
 use crate::{
     hw::{
@@ -43,7 +42,7 @@ impl Channel<'_> {
         self.bounce.is_none()
             && !self.given.is_full()
             && self.hw.room() > 0
-            && self.bytes < MOST_GIVEN
+            && self.ahead.allows(self.given.len(), self.bytes)
             && newest.transfer.rest() == newest.length
     }
 
@@ -87,6 +86,9 @@ impl Engine<'_> {
         if news {
             channel.hw.submit();
             self.stats.doorbells.add(1);
+            let (chains, bytes) = (channel.given.len(), channel.bytes);
+            let clock = || now.unwrap_or_else(service::now);
+            channel.ahead.given(chains, bytes, clock);
         }
         if channel.deadline == NEVER {
             self.set_deadline(channel, now);
@@ -169,6 +171,7 @@ impl Engine<'_> {
         channel.again = false;
         channel.deadline = NEVER;
         channel.bytes = 0;
+        channel.ahead.forget();
         let mut news = false;
         for _ in 0..channel.given.len() {
             // The same memory in as many descriptors: there is room for all.
@@ -205,6 +208,8 @@ impl Engine<'_> {
     /// Takes what the card has done. `None` if there was nothing, else whether it must be told of more.
     pub(super) fn collect_ended(&self, channel: &mut Channel<'_>) -> Option<bool> {
         let (mut news, mut clock) = (None, None);
+        // Chains and bytes.
+        let mut ended = (0, 0);
         while !channel.again {
             let Some(end) = channel.hw.pop() else {
                 break;
@@ -212,6 +217,7 @@ impl Engine<'_> {
             let mut more = false;
             if let Some(given) = channel.given.pop_front() {
                 channel.bytes -= given.length;
+                ended = (ended.0 + 1, ended.1 + given.length);
                 // Once for all that have ended since we looked last.
                 let now = *clock.get_or_insert_with(now);
                 more = self.ended(channel, given, end, now);
@@ -220,6 +226,8 @@ impl Engine<'_> {
         }
         if news.is_some() {
             channel.deadline = NEVER;
+            let clock = || clock.unwrap_or_else(now);
+            channel.ahead.ended(ended.0, ended.1, clock);
         }
         news
     }

@@ -61,6 +61,13 @@ impl Request {
         unsafe { shim::userdma_uring_nonblock(self.flags) }
     }
 
+    /// Returns whether the program wants an error where it would have to wait.
+    pub(crate) fn file_nonblock(&self) -> bool {
+        // SAFETY: The file is open for the time of this call.
+        let flags = unsafe { (*self.file()).f_flags };
+        flags & bindings::O_NONBLOCK != 0
+    }
+
     /// Reads what the program wrote behind the fields that are io_uring's: 80 bytes at most.
     ///
     /// # Errors

@@ -55,12 +55,18 @@ impl OpenFile {
 
     fn uring_transfer(&self, dev: &Device<Self>, request: Request) -> Result<u32> {
         let entry = payload::<uapi::userdma_transfer>(&request)?;
+        let full = request.file_nonblock();
         let patience = Patience {
             deadline: service::NEVER,
-            nonblock: request.nonblock(),
+            nonblock: full || request.nonblock(),
         };
         let mut batch = [None];
         let reserved = self.reserve(&mut batch, &entry, Teller::Ring, patience);
+        if full && reserved == Err(EAGAIN) {
+            // Returned, it would mean that a thread of io_uring's should try.
+            request.begin().complete(EAGAIN.to_errno(), 0);
+            return Err(EIOCBQUEUED);
+        }
         // There is no system call to begin again.
         reserved.map_err(|error| if error == ERESTARTSYS { EINTR } else { error })?;
         if let [Some(transfer)] = &mut batch {

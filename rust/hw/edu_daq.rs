@@ -74,8 +74,9 @@ const PHASE: u64 = 1 << 47;
 const STATUS: u64 = 0xffff << 32;
 const DONE_PHASE: u64 = 1 << 63;
 
-/// The last chain of a batch tells of all others; these bound how long they wait if it is a long one.
-const MODERATE_COUNT: u32 = 32;
+/// The last chain of a batch tells of all others; these bound how long they wait if it is a long one: until half of
+/// what the channel takes has ended.
+const MODERATE_COUNT: u32 = 1 << (DONE_BITS - 1);
 const MODERATE_TIME_US: u32 = 100;
 
 type Bar<'bound> = pci::Bar<'bound, { regs::END }>;

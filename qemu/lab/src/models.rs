@@ -57,6 +57,23 @@ pub(crate) fn name(card: &str) -> Option<&'static str> {
     NAMES.into_iter().find(|name| *name == driver)
 }
 
+/// Properties of a card that are its model's and not QEMU's: arguments of the
+/// program.
+const OF_THE_MODEL: [&str; 1] = ["memory"];
+
+/// Whether a property of a card that is a model is for its program.
+pub(crate) fn is_of_the_model(property: &str) -> bool {
+    let name = property.split('=').next().unwrap_or_default();
+    OF_THE_MODEL.contains(&name)
+}
+
+/// The arguments that the program of a card is started with.
+fn arguments(card: &str) -> Vec<String> {
+    let properties = card.split(',').skip(1);
+    let own = properties.filter(|property| is_of_the_model(property));
+    own.map(|property| format!("--{property}")).collect()
+}
+
 /// The programs.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
@@ -103,6 +120,7 @@ struct Model {
     name: &'static str,
     card: String,
     program: PathBuf,
+    arguments: Vec<String>,
     socket: PathBuf,
     log: PathBuf,
     /// None when it was told to die, or has been found dead.
@@ -132,10 +150,12 @@ impl Models {
         let mut models = BTreeMap::new();
         for (number, card) in guest.cards.iter().enumerate() {
             let Some(name) = name(card) else { continue };
+            let arguments = arguments(card);
             let card = cards::name(number);
             let mut model = Model {
                 name,
                 program: programs.of(name),
+                arguments,
                 socket: sockets.path().join(&card),
                 log: directory.join(format!("{card}.log")),
                 card,
@@ -213,7 +233,8 @@ impl Model {
     fn ensure(&mut self) -> Result<()> {
         self.notice()?;
         if self.process.is_none() {
-            let program = Command::new(&self.program);
+            let mut program = Command::new(&self.program);
+            program.args(&self.arguments);
             let started = Process::start(program, &self.socket, &self.log, PATIENCE);
             self.process = Some(started.map_err(|error| self.failure(&error))?);
         }
@@ -301,5 +322,12 @@ mod tests {
         for card in ["edu", "edu,dma_mask=1", "edu-daq2", ""] {
             assert_eq!(name(card), None, "{card}");
         }
+    }
+
+    #[test]
+    fn its_memory_is_for_the_program() {
+        let card = "edu-daq,x-msg-timeout=9000,memory=4096";
+        assert_eq!(arguments(card), ["--memory=4096"]);
+        assert!(arguments("edu-daq").is_empty());
     }
 }

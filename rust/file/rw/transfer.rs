@@ -143,8 +143,9 @@ impl Call<'_> {
             return (0, Err(interrupted));
         }
         match port.wait_direct(false).map(|transfer| outcome(&transfer)) {
-            Ok((bytes, Err(error))) if error == ECANCELED => (bytes, Err(interrupted)),
-            Ok(outcome) => outcome,
+            Ok((bytes, Err(error))) if error != ECANCELED => (bytes, Err(error)),
+            // Also if all of this was moved: what comes behind it is not.
+            Ok((bytes, _)) => (bytes, Err(interrupted)),
             Err(error) => (0, Err(error)),
         }
     }

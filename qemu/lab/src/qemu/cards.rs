@@ -12,6 +12,7 @@ use qapi::Any;
 use qapi::Dictionary;
 
 use crate::config::Guest;
+use crate::models;
 use crate::models::Models;
 
 /// The first slot, on the root bus, of cards or their ports where it must be
@@ -52,6 +53,7 @@ impl Device {
     pub(crate) fn of(card: &str, socket: Option<&Path>) -> Result<Self> {
         let (driver, text) = card.split_once(',').unwrap_or((card, ""));
         let mut properties = Dictionary::new();
+        let is_model = socket.is_some();
         let driver = match socket {
             Some(path) => {
                 let path = path.to_str().context("a socket's path")?;
@@ -66,6 +68,9 @@ impl Device {
             None => driver,
         };
         for property in text.split(',').filter(|text| !text.is_empty()) {
+            if is_model && models::is_of_the_model(property) {
+                continue;
+            }
             let (name, value) = property
                 .split_once('=')
                 .with_context(|| format!("card \"{card}\": property without value"))?;
@@ -184,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_model_is_json_with_its_socket() -> Result<()> {
-        let device = Device::of("edu-daq,x-msg-timeout=9", Some(Path::new("/tmp/s")))?;
+        let device = Device::of("edu-daq,memory=1,x-msg-timeout=9", Some(Path::new("/tmp/s")))?;
         assert_eq!(device.driver, "vfio-user-pci");
         let argument = device.argument(&[("id", name(1)), ("addr", "0x11".to_owned())]);
         assert_eq!(

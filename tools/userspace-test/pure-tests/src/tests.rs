@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What the tests share.
 
+mod ahead;
 mod fair;
 mod handles;
 mod lap;

@@ -80,7 +80,9 @@ impl Pool {
 /// Pages of the pool that are free and that nobody has reserved.
 pub(crate) fn free() -> Outcome<usize> {
     let free = guest::meminfo("HugePages_Free")?;
-    Ok(size(free - guest::meminfo("HugePages_Rsvd")?))
+    let reserved = guest::meminfo("HugePages_Rsvd")?;
+    // Linux lets that go below 0 while a page is pinned that nobody maps any more.
+    Ok(size(free.checked_sub(reserved).unwrap_or(0)))
 }
 
 impl Drop for Pool {

@@ -13,7 +13,7 @@
 //! `outcome` has the assertions; `guest` finds cards, modules and counters;
 //! `device` is one open file of the driver, `memory` one mapping, `kinds` memory
 //! of every kind, `hugepool` the kernel's huge pages, `disk` the guest's disks, `lab` the laboratory
-//! outside, `account` what is locked
+//! outside, `model` a card that is one of its models, `account` what is locked
 //! and pinned, `child` one forked process, `requests` read and
 //! write, `passing` how files are handed on, `signals` how they are caught, `queue` transfers that wait behind others, `eventfd` counters,
 //! `stalled` a page that does not come, and `raw` the system calls that must be
@@ -32,6 +32,7 @@ mod hugepool;
 mod kinds;
 mod lab;
 mod memory;
+mod model;
 mod passing;
 mod poll;
 mod queue;

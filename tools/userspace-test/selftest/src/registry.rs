@@ -29,6 +29,9 @@ pub(crate) enum Need {
     Direct,
     /// Huge buffers.
     Huge,
+    /// A card that takes 100 ms for each chain: `edu` does by itself, an `edu-daq` is
+    /// told to as long as the test runs.
+    Slow,
     /// A guest with at most so many MiB, all of which can be filled.
     MemoryBelowMiB(u64),
 }
@@ -45,6 +48,7 @@ impl Need {
                 "requests that move the program's pages (direct_min_bytes=512)".to_owned()
             }
             Self::Huge => "huge buffers".to_owned(),
+            Self::Slow => "a card that takes 100 ms for each transfer".to_owned(),
             Self::MemoryBelowMiB(n) => format!("a guest of at most {n} MiB"),
         }
     }

@@ -20,6 +20,7 @@ use rustix::pipe::{pipe_with, PipeFlags};
 use crate::child::{spawn, Exit, SKIPPED, SKIP_MARK};
 use crate::device::Device;
 use crate::guest::{self, Card};
+use crate::model::Slow;
 use crate::outcome::{Outcome, Stop};
 use crate::registry::{Context, Need, Test};
 use crate::resources::{open_files, KernelLog, Snapshot};
@@ -124,7 +125,7 @@ impl Home {
 
 fn run_one(test: &Test, options: &Options, seed: u64, home: &Home) -> Verdict {
     restore(home);
-    let context = match prepare(test, options, seed) {
+    let (context, slow) = match prepare(test, options, seed) {
         Ok(context) => context,
         Err(Stop::Skip(reason)) => return Verdict::Skipped(reason),
         Err(Stop::Fail(message)) => {
@@ -142,6 +143,8 @@ fn run_one(test: &Test, options: &Options, seed: u64, home: &Home) -> Verdict {
             Verdict::Failed
         }
     };
+    // Here and not in the test, which may have been killed.
+    drop(slow);
     restore(home);
     // Even a test that skipped itself must have cleaned up.
     let same = before.and_then(|before| before.check_same());
@@ -164,7 +167,7 @@ fn worse(verdict: Verdict) -> Verdict {
 }
 
 /// Looks at what the test needs and makes what it is given.
-fn prepare(test: &Test, options: &Options, seed: u64) -> Outcome<Context> {
+fn prepare(test: &Test, options: &Options, seed: u64) -> Outcome<(Context, Option<Slow>)> {
     let cards = guest::cards()?;
     let Some(first) = cards.first() else {
         fail!("no card is bound");
@@ -178,6 +181,8 @@ fn prepare(test: &Test, options: &Options, seed: u64) -> Outcome<Context> {
             Need::Bounce => !has(first, userdma::sys::USERDMA_CAP_BOUNCE)?,
             Need::Reach => has(first, userdma::sys::USERDMA_CAP_BOUNCE)?,
             Need::Direct => !(1..=512).contains(&Device::open(&first.path)?.info()?.out_direct_min),
+            // Met below.
+            Need::Slow => false,
             Need::Huge => !has(first, userdma::sys::USERDMA_CAP_HUGE)?,
             Need::MemoryBelowMiB(limit) => guest::meminfo("MemTotal")? > limit << 10,
         };
@@ -185,16 +190,19 @@ fn prepare(test: &Test, options: &Options, seed: u64) -> Outcome<Context> {
             skip!("needs {}", need.describe());
         }
     }
+    let slow = test.needs.contains(&Need::Slow);
+    let slow = slow.then(|| Slow::down(&cards)).transpose()?;
     // Each test alone gets the same numbers as in a full run.
     let name = test.name.bytes().fold(seed, |sum, byte| {
         sum.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte)
     });
-    Ok(Context {
+    let context = Context {
         cards,
         rng: SmallRng::seed_from_u64(name),
         scale: options.scale.max(1),
         module,
-    })
+    };
+    Ok((context, slow))
 }
 
 fn has(card: &Card, capability: u32) -> Outcome<bool> {

@@ -7,6 +7,7 @@ mod alloc;
 mod direct;
 mod event;
 mod fault;
+mod flood;
 mod hotplug;
 mod info;
 mod inject;
@@ -16,6 +17,7 @@ mod mmap;
 mod random;
 mod register;
 mod remove;
+mod rings;
 mod rw;
 mod submit;
 mod unbind;
@@ -35,6 +37,8 @@ pub(crate) fn all() -> Vec<Test> {
         submit::TESTS,
         event::TESTS,
         uring::TESTS,
+        rings::TESTS,
+        flood::TESTS,
         inject::TESTS,
         register::TESTS,
         account::TESTS,

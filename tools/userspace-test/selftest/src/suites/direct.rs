@@ -83,25 +83,25 @@ pub(super) const TESTS: &[Test] = &[
         "fork while the card works on the memory",
         meanwhile::fork,
     )
-    .needs(&[Need::Direct]),
+    .needs(&[Need::Direct, Need::Slow]),
     Test::new(
         "direct.unmap",
         "the memory is unmapped, and other memory put there, meanwhile",
         meanwhile::unmap,
     )
-    .needs(&[Need::Direct]),
+    .needs(&[Need::Direct, Need::Slow]),
     Test::new(
         "direct.signal",
         "a signal: the count is right, and nothing is written afterwards",
         meanwhile::signal,
     )
-    .needs(&[Need::Direct]),
+    .needs(&[Need::Direct, Need::Slow]),
     Test::new(
         "direct.signal_queued",
         "a signal before its turn: EINTR at once",
         meanwhile::signal_queued,
     )
-    .needs(&[Need::Direct]),
+    .needs(&[Need::Direct, Need::Slow]),
     Test::new(
         "direct.threads",
         "two threads of one file, and two files",

@@ -43,7 +43,7 @@ pub(super) const TESTS: &[Test] = &[
         "debugfs counts transfers, bytes and interrupts",
         debugfs,
     )
-    .needs(&[Need::Debugfs]),
+    .needs(&[Need::Debugfs, Need::Slow]),
     Test::new("info.used", "INFO's used bytes follow every buffer", used),
 ];
 

@@ -19,7 +19,7 @@ use crate::hugepool::Pool;
 use crate::outcome::{Context as _, Outcome};
 use crate::poll::until;
 use crate::raw::size;
-use crate::registry::{Context, Test};
+use crate::registry::{Context, Need, Test};
 use crate::requests::set_contents;
 use victim::How;
 
@@ -29,13 +29,15 @@ pub(super) const TESTS: &[Test] = &[
         "SIGKILL at any moment, memory of every kind, requests, execve",
         transfers,
     )
-    .seconds(180),
+    .seconds(180)
+    .needs(&[Need::Slow]),
     Test::new(
         "kill.out_of_memory",
         "the kernel kills for want of memory, with transfers under way",
         oom::out_of_memory,
     )
-    .seconds(120),
+    .seconds(120)
+    .needs(&[Need::Slow]),
 ];
 
 /// What the card's memory holds: none of the bytes that are watched for.

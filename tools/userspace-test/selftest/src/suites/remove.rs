@@ -8,14 +8,15 @@ use super::unbind::{all_cards, check_quick};
 use crate::guest::Card;
 use crate::outcome::Outcome;
 use crate::poll::until;
-use crate::registry::{Context, Test};
+use crate::registry::{Context, Need, Test};
 
 pub(super) const TESTS: &[Test] = &[Test::new(
     "remove.everything",
     "removed and found again, loaded with everything",
     everything,
 )
-.seconds(120)];
+.seconds(120)
+.needs(&[Need::Slow])];
 
 /// Removes a card from the bus; that must be quick. It waits while the bus is
 /// searched for one of the `others`.

@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::memory::{Mapping, PAGE, RO};
 use crate::outcome::{all_bytes, same_bytes, Context as _, Outcome};
 use crate::raw::{self, size};
-use crate::registry::{Context, Test};
+use crate::registry::{Context, Need, Test};
 use crate::requests::{contents, pread, pwrite, set_contents, vector, vectored};
 
 pub(super) const TESTS: &[Test] = &[
@@ -60,12 +60,14 @@ pub(super) const TESTS: &[Test] = &[
         "rw.signal",
         "a signal ends a read that waits, and the card goes on",
         sleep::signal,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "rw.signal_write",
         "a signal ends a write that waits",
         sleep::signal_write,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "rw.threads",
         "two threads read one file at once",

@@ -11,7 +11,7 @@ mod faults;
 mod two_waits;
 mod wait;
 
-use crate::registry::Test;
+use crate::registry::{Need, Test};
 
 pub(super) const TESTS: &[Test] = &[
     Test::new(
@@ -50,7 +50,8 @@ pub(super) const TESTS: &[Test] = &[
         "submit.free_in_flight",
         "BUF_FREE while queued and while moving",
         faults::free_in_flight,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.stale_handle",
         "a freed handle is dead even if its number comes again",
@@ -65,7 +66,8 @@ pub(super) const TESTS: &[Test] = &[
         "submit.too_short",
         "a time limit that no transfer keeps; the card works on",
         faults::too_short,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.killed",
         "SIGKILL with transfers queued and moving",
@@ -81,38 +83,45 @@ pub(super) const TESTS: &[Test] = &[
         "no place free, O_NONBLOCK: EAGAIN",
         depth::full_nonblock,
     )
-    .seconds(120),
+    .seconds(120)
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.full_sleeps",
         "no place free: SUBMIT sleeps until WAIT frees one",
         depth::full_sleeps,
     )
-    .seconds(120),
+    .seconds(120)
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.full_signal",
         "a signal ends a SUBMIT that sleeps",
         depth::full_signal,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.wait_counts",
         "min, max and the poll deadline of WAIT",
         wait::counts,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.wait_deadline",
         "ETIMEDOUT when the deadline passes, nothing lost",
         wait::deadline,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.wait_nonblock",
         "WAIT with O_NONBLOCK",
         wait::nonblock,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.wait_signal",
         "EINTR when a signal comes, nothing lost",
         wait::signal,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.wait_two",
         "two waiters, no record twice",
@@ -128,12 +137,14 @@ pub(super) const TESTS: &[Test] = &[
         "submit.wait_closed",
         "the file is closed while a thread sleeps in WAIT",
         wait::closed_meanwhile,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.poll",
         "poll: a record waits, a place is free",
         wait::poll,
-    ),
+    )
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.epoll",
         "epoll, level and edge triggered, nested",
@@ -199,11 +210,13 @@ pub(super) const TESTS: &[Test] = &[
         "two busy files each get at least 40 % of the bytes",
         fair::two_files,
     )
-    .seconds(180),
+    .seconds(180)
+    .needs(&[Need::Slow]),
     Test::new(
         "submit.latecomer",
         "who comes beside a full queue gets a turn at once",
         fair::latecomer,
     )
-    .seconds(120),
+    .seconds(120)
+    .needs(&[Need::Slow]),
 ];

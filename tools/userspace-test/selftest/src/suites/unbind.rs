@@ -69,7 +69,9 @@ pub(super) const TESTS: &[Test] = &[
     )
     .seconds(120),
     Test::new("unbind.reader", "read and write asleep", asleep::reader).seconds(120),
-    Test::new("unbind.waiter", "WAIT asleep", asleep::waiter).seconds(120),
+    Test::new("unbind.waiter", "WAIT asleep", asleep::waiter)
+        .seconds(120)
+        .needs(&[Need::Slow]),
     Test::new("unbind.poller", "poll and epoll asleep", asleep::poller).seconds(120),
     Test::new("unbind.submitter", "SUBMIT asleep", asleep::submitter).seconds(120),
     Test::new(
@@ -77,7 +79,8 @@ pub(super) const TESTS: &[Test] = &[
         "transfers moving and queued: each ends once",
         asleep::in_flight,
     )
-    .seconds(120),
+    .seconds(120)
+    .needs(&[Need::Slow]),
     Test::new(
         "unbind.user_memory",
         "calls that wait for user memory do not hold it up",
@@ -88,13 +91,15 @@ pub(super) const TESTS: &[Test] = &[
         "registered memory, mappings, transfers and sleepers, on all cards",
         registered::registered,
     )
-    .seconds(120),
+    .seconds(120)
+    .needs(&[Need::Slow]),
     Test::new(
         "unbind.registered_again",
         "one memory registered with one card after the other",
         registered::again,
     )
-    .seconds(120),
+    .seconds(120)
+    .needs(&[Need::Slow]),
     Test::new(
         "unbind.registering",
         "while much memory is being registered: unbind does not wait",

@@ -39,6 +39,12 @@ pub(super) const TESTS: &[Test] = &[
         data::apart,
     ),
     Test::new(
+        "uring.full",
+        "no place free: EAGAIN with O_NONBLOCK, else the transfer waits",
+        ends::full,
+    )
+    .seconds(120),
+    Test::new(
         "uring.refused",
         "what is wrong with an entry",
         refused::refused,
@@ -75,7 +81,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// A ring with large entries and large completions.
-struct Ring {
+pub(super) struct Ring {
     ring: IoUring<squeue::Entry128, cqueue::Entry32>,
     /// The file's number, in the ring or in the process.
     file: File,
@@ -91,15 +97,15 @@ enum File {
 
 /// How a command has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct End {
-    tag: u64,
-    result: i32,
-    bytes: u64,
+pub(super) struct End {
+    pub(super) tag: u64,
+    pub(super) result: i32,
+    pub(super) bytes: u64,
 }
 
 impl Ring {
     /// Commands for a device, which the ring does not keep open while there are none.
-    fn new(device: &Device) -> Outcome<Self> {
+    pub(super) fn new(device: &Device) -> Outcome<Self> {
         Self::with(device, IoUring::builder())
     }
 
@@ -122,7 +128,7 @@ impl Ring {
     }
 
     /// Names the device by its place in the ring's own table from now on.
-    fn fix(&mut self, device: &Device) -> Outcome {
+    pub(super) fn fix(&mut self, device: &Device) -> Outcome {
         let files = [device.as_fd().as_raw_fd()];
         self.ring.submitter().register_files(&files)?;
         self.file = File::Fixed(types::Fixed(0));
@@ -131,19 +137,25 @@ impl Ring {
 
     /// Puts down a command.
     fn push(&mut self, op: u32, payload: &[u8], tag: u64) -> Outcome {
+        self.push_with(op, payload, tag, squeue::Flags::empty())
+    }
+
+    /// The same with flags of its entry.
+    fn push_with(&mut self, op: u32, payload: &[u8], tag: u64, flags: squeue::Flags) -> Outcome {
         let mut bytes = [0; 80];
         bytes[..payload.len()].copy_from_slice(payload);
         let entry = match self.file {
             File::Own(fd) => opcode::UringCmd80::new(fd, op).cmd(bytes).build(),
             File::Fixed(fd) => opcode::UringCmd80::new(fd, op).cmd(bytes).build(),
         };
+        let entry = entry.user_data(tag).flags(flags);
         // SAFETY: the entry names no memory; the driver reaches only buffers that it knows by handle.
-        unsafe { self.ring.submission().push(&entry.user_data(tag)) }?;
+        unsafe { self.ring.submission().push(&entry) }?;
         Ok(())
     }
 
     /// Puts down transfers, each with its own tag.
-    fn transfers(&mut self, transfers: &[sys::userdma_transfer]) -> Outcome {
+    pub(super) fn transfers(&mut self, transfers: &[sys::userdma_transfer]) -> Outcome {
         for transfer in transfers {
             let payload = transfer.as_bytes();
             self.push(sys::USERDMA_URING_TRANSFER, payload, transfer.user_data)?;
@@ -152,7 +164,7 @@ impl Ring {
     }
 
     /// Submits what was put down, and takes the ends that are there, at least one.
-    fn take(&mut self) -> Outcome<Vec<End>> {
+    pub(super) fn take(&mut self) -> Outcome<Vec<End>> {
         self.ring.submit_and_wait(1)?;
         let ends = self.ring.completion().map(|end| End {
             tag: end.user_data(),

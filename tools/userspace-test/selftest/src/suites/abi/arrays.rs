@@ -137,7 +137,6 @@ pub(super) fn records(context: &mut Context) -> Outcome {
 
     // Places that cannot be written: EFAULT, and the record is still there.
     send(73)?;
-    device.wait(0, 1, 0)?;
     check_ready(&device)?;
     memory.protect(0..PAGE, RO)?;
     check_err!(wait(&device, address, 64, 1, 1), EFAULT, "read-only memory");

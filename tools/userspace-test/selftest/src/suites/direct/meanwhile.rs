@@ -11,6 +11,7 @@ use crate::account::Account;
 use crate::child::{sleeps_in, spawn, Gate};
 use crate::device::{from_card, Device, COHERENT};
 use crate::memory::{Mapping, PAGE};
+use crate::model::is_slow;
 use crate::outcome::{all_bytes, same_bytes, Context as _, Outcome};
 use crate::poll::LONG;
 use crate::raw::{self, size};
@@ -137,22 +138,27 @@ pub(super) fn unmap(context: &mut Context) -> Outcome {
 /// At any moment: of a request in pieces, each of which takes the card a while,
 /// whole pieces count, and no byte changes after the call has returned.
 pub(super) fn signal(context: &mut Context) -> Outcome {
-    const PIECE: usize = 512;
-    const PIECES: usize = 5;
     catch(Signal::SIGALRM)?;
     let device = context.open()?;
+    // Pieces, and what the card takes for all or some of them. One with rings takes as
+    // much at once as is pinned at once.
+    let (piece, pieces, longest) = match is_slow(&device)? {
+        true => (512, 5, 600),
+        false => (2 << 20, 2, 300),
+    };
+    let stride = 2 * piece.max(PAGE);
     let card = context.bytes(size(device.info()?.out_card_size));
     set_contents(&device, &card)?;
-    let memory = Mapping::anonymous(2 * PIECES * PAGE)?;
+    let memory = Mapping::anonymous(pieces * stride)?;
     // Not neighbours, so that each is a piece of its own for the card too.
-    let vectors: Vec<_> = (0..PIECES)
-        .map(|number| vector(&memory, 2 * number * PAGE + 64, PIECE))
+    let vectors: Vec<_> = (0..pieces)
+        .map(|number| vector(&memory, number * stride + 64, piece))
         .collect();
     let before = Account::now()?;
     let (mut short, mut whole) = (0, 0);
     for round in 0..context.times(8) {
         memory.fill(0..memory.length(), 0x4e);
-        let timer = raw::alarm_after(u16::try_from(1 + context.between(0, 600))?);
+        let timer = raw::alarm_after(u16::try_from(1 + context.between(0, longest))?);
         let begin = Instant::now();
         let result = vectored(libc::SYS_preadv, &device, &vectors, 0);
         let (time, seen) = (begin.elapsed(), memory.read(0, memory.length()));
@@ -164,15 +170,15 @@ pub(super) fn signal(context: &mut Context) -> Outcome {
         };
         let what = || format!("round {round}: {done} bytes after {time:?}");
         let mut want = vec![0x4e; memory.length()];
-        for (number, piece) in card[..done].chunks(PIECE).enumerate() {
-            let place = 2 * number * PAGE + 64;
-            want[place..place + piece.len()].copy_from_slice(piece);
+        for (number, part) in card[..done].chunks(piece).enumerate() {
+            let place = number * stride + 64;
+            want[place..place + part.len()].copy_from_slice(part);
         }
         same_bytes(&seen, &want, "the count and the bytes").context(what)?;
         before.settle().context(what)?;
         std::thread::sleep(WATCH);
         same_bytes(&memory.read(0, memory.length()), &want, "later").context(what)?;
-        if done == PIECE * PIECES {
+        if done == piece * pieces {
             whole += 1;
         } else {
             short += 1;

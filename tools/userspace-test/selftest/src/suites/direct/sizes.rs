@@ -18,7 +18,7 @@ fn one(
     card: &mut [u8],
     (length, place, offset): (usize, usize, usize),
 ) -> Outcome {
-    let memory = Mapping::anonymous(4 * PAGE)?;
+    let memory = Mapping::anonymous((place + length).next_multiple_of(PAGE) + PAGE)?;
     let all = memory.length();
     let address = memory.address() + place;
     let direct = is_direct(device, place | length, length, offset)?;
@@ -79,25 +79,27 @@ pub(super) fn end(context: &mut Context) -> Outcome {
     let info = device.info()?;
     let end = size(info.out_card_size);
     let least = size(info.out_direct_min).clamp(16, end);
-    let memory = Mapping::anonymous(4 * PAGE)?;
+    let asked = end + 2 * PAGE;
+    let memory = Mapping::anonymous(asked + PAGE)?;
+    let all = memory.length();
     let card = context.bytes(end);
     set_contents(&device, &card)?;
     for left in [least - 4, least, 4, end] {
         let offset = end - left;
-        memory.fill(0..4 * PAGE, 0xe7);
+        memory.fill(0..all, 0xe7);
         let before = Ways::of(&device)?;
-        let got = pread(&device, memory.address(), 3 * PAGE, i64::try_from(offset)?);
+        let got = pread(&device, memory.address(), asked, i64::try_from(offset)?);
         check_eq!(got, Ok(left));
-        let direct = is_direct(&device, 0, 3 * PAGE, offset)?;
+        let direct = is_direct(&device, 0, asked, offset)?;
         check_eq!(
             Ways::of(&device)?,
             before.and(direct, left),
             "{left} are left"
         );
         same_bytes(&memory.read(0, left), &card[offset..], "the end")?;
-        all_bytes(&memory.read(left, 4 * PAGE - left), 0xe7, "behind")?;
+        all_bytes(&memory.read(left, all - left), 0xe7, "behind")?;
         // As much is written, and no more.
-        let got = pwrite(&device, memory.address(), 3 * PAGE, i64::try_from(offset)?);
+        let got = pwrite(&device, memory.address(), asked, i64::try_from(offset)?);
         check_eq!(got, Ok(left));
     }
     // At the end nothing is pinned or copied.

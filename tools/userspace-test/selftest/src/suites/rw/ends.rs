@@ -115,8 +115,8 @@ pub(super) fn ends(context: &mut Context) -> Outcome {
     check_err!(write(&device, &memory, 1), ENOSPC);
     check_eq!(file.stream_position()?, u64::try_from(end)?);
     // More than any call may move is cut, not refused.
-    let huge = Mapping::anonymous(2 * PAGE)?;
-    check_eq!(pread(&device, huge.address(), 2 * PAGE, 0), Ok(end));
+    let huge = Mapping::anonymous(end + PAGE)?;
+    check_eq!(pread(&device, huge.address(), end + PAGE, 0), Ok(end));
     Ok(())
 }
 

@@ -169,7 +169,7 @@ pub(super) fn named(context: &mut Context) -> Outcome {
                 );
             }
             let counters = crate::guest::fdinfo(&device)?;
-            check_eq!(crate::guest::number(&counters, "failed")?, count.into());
+            check_eq!(crate::guest::number(&counters, "failed")?, u64::from(count));
             Ok(true)
         })
         .context(|| format!("{victim} of {tags:?}"))?;

@@ -32,6 +32,7 @@ fn buffers(device: &Device, length: usize) -> Outcome<Vec<(Buffer, Mapping)>> {
 pub(super) fn round_trip(context: &mut Context) -> Outcome {
     let device = context.open()?;
     let end = size(device.info()?.out_card_size);
+    let most = end.min(PAGE);
     let length = 3 * PAGE;
     let buffers = buffers(&device, length)?;
     let mut copies = Vec::new();
@@ -54,7 +55,7 @@ pub(super) fn round_trip(context: &mut Context) -> Outcome {
         let (count, place) = match fixed.get(round) {
             Some(shape) => *shape,
             None => {
-                let count = context.between(1, end);
+                let count = context.between(1, most);
                 (count, context.between(0, end - count))
             }
         };

@@ -3,7 +3,11 @@
 
 use std::time::Instant;
 
+use io_uring::squeue;
+use rustix::event::PollFlags;
+use rustix::fs::OFlags;
 use userdma::sys;
+use zerocopy::IntoBytes as _;
 
 use super::{withdrawal, Ring};
 use crate::account::Account;
@@ -11,7 +15,9 @@ use crate::child::{spawn, Gate};
 use crate::device::{tagged, to_card, Device, COHERENT};
 use crate::memory::PAGE;
 use crate::outcome::Outcome;
+use crate::poll::{ready, LONG};
 use crate::queue::{until_in_time, Front};
+use crate::raw::size;
 use crate::registry::Context;
 use crate::suites::unbind::{check_quick, check_works};
 
@@ -52,6 +58,52 @@ pub(super) fn cancel(context: &mut Context) -> Outcome {
         device.check_idle()?;
         Ok(by_ring == 1 && by_ioctl == 1)
     })
+}
+
+/// All places are taken by transfers whose records nobody has collected.
+pub(super) fn full(context: &mut Context) -> Outcome {
+    let path = context.card().path.clone();
+    let device = Device::open_with(&path, libc::O_RDWR | libc::O_NONBLOCK)?;
+    let mut ring = Ring::new(&device)?;
+    let depth = size(device.info()?.out_depth.into());
+    let one = to_card(device.alloc(COHERENT, PAGE)?.handle, 0, 8, 0);
+    check_eq!(device.submit(&vec![one; depth])?, depth);
+    device.cancel_all(0)?;
+    // At once, and when a thread of io_uring's does it.
+    for flags in [squeue::Flags::empty(), squeue::Flags::ASYNC] {
+        let op = sys::USERDMA_URING_TRANSFER;
+        ring.push_with(op, one.as_bytes(), 1, flags)?;
+        let end = ring.ends(1)?[0];
+        check_eq!((end.result, end.bytes), (-libc::EAGAIN, 0), "{flags:?}");
+    }
+    // What is wrong with an entry is told first.
+    let bad = sys::userdma_transfer { length: 0, ..one };
+    let result = ring.run(sys::USERDMA_URING_TRANSFER, &bad)?;
+    check_eq!(result, -libc::EINVAL);
+    // WAIT makes room, and the end of a ring's transfer does.
+    collect_one(&device)?;
+    for _ in 0..2 {
+        check_eq!(ring.run(sys::USERDMA_URING_TRANSFER, &one)?, 8);
+    }
+    check_eq!(device.submit(&[one])?, 1);
+    let result = ring.run(sys::USERDMA_URING_TRANSFER, &one)?;
+    check_eq!(result, -libc::EAGAIN);
+    // Without the flag it waits for the next.
+    rustix::fs::fcntl_setfl(&device, OFlags::RDWR)?;
+    ring.transfers(&[tagged(one, 7)])?;
+    ring.ring.submit()?;
+    check_eq!(ring.ring.completion().count(), 0, "it has not waited");
+    collect_one(&device)?;
+    let end = ring.ends(1)?[0];
+    check_eq!((end.tag, end.result), (7, 8));
+    device.collect(depth - 1)?;
+    device.check_idle()
+}
+
+fn collect_one(device: &Device) -> Outcome {
+    check_eq!(ready(device, PollFlags::IN, LONG)?, PollFlags::IN);
+    check_eq!(device.wait(1, 1, 0)?.len(), 1);
+    Ok(())
 }
 
 pub(super) fn closed(context: &mut Context) -> Outcome {
