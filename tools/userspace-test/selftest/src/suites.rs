@@ -7,6 +7,7 @@ mod alloc;
 mod direct;
 mod event;
 mod fault;
+mod full;
 mod hotplug;
 mod info;
 mod inject;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> Vec<Test> {
         unbind::TESTS,
         remove::TESTS,
         hotplug::TESTS,
+        full::TESTS,
         fault::TESTS,
     ]
     .concat()

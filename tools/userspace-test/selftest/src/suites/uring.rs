@@ -75,8 +75,8 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// A ring with large entries and large completions.
-struct Ring {
-    ring: IoUring<squeue::Entry128, cqueue::Entry32>,
+pub(super) struct Ring {
+    pub(super) ring: IoUring<squeue::Entry128, cqueue::Entry32>,
     /// The file's number, in the ring or in the process.
     file: File,
     /// Ends that came while another was waited for.
@@ -91,15 +91,15 @@ enum File {
 
 /// How a command has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct End {
-    tag: u64,
-    result: i32,
-    bytes: u64,
+pub(super) struct End {
+    pub(super) tag: u64,
+    pub(super) result: i32,
+    pub(super) bytes: u64,
 }
 
 impl Ring {
     /// Commands for a device, which the ring does not keep open while there are none.
-    fn new(device: &Device) -> Outcome<Self> {
+    pub(super) fn new(device: &Device) -> Outcome<Self> {
         Self::with(device, IoUring::builder())
     }
 
@@ -143,7 +143,7 @@ impl Ring {
     }
 
     /// Puts down transfers, each with its own tag.
-    fn transfers(&mut self, transfers: &[sys::userdma_transfer]) -> Outcome {
+    pub(super) fn transfers(&mut self, transfers: &[sys::userdma_transfer]) -> Outcome {
         for transfer in transfers {
             let payload = transfer.as_bytes();
             self.push(sys::USERDMA_URING_TRANSFER, payload, transfer.user_data)?;
@@ -163,7 +163,7 @@ impl Ring {
     }
 
     /// Submits what was put down, and waits for `count` ends, and no more.
-    fn ends(&mut self, count: usize) -> Outcome<Vec<End>> {
+    pub(super) fn ends(&mut self, count: usize) -> Outcome<Vec<End>> {
         let mut ends = std::mem::take(&mut self.early);
         while ends.len() < count {
             ends.extend(self.take()?);
