@@ -126,7 +126,7 @@ impl Call<'_> {
             Err(error) => return (0, Err(error)),
         };
         let interrupted = match port.wait_direct(true) {
-            Ok(transfer) => return outcome(&transfer),
+            Ok(transfer) => return outcome(&transfer, length),
             Err(error) => error,
         };
         let wanted = owner == Owner::Program;
@@ -142,7 +142,8 @@ impl Call<'_> {
             }
             return (0, Err(interrupted));
         }
-        match port.wait_direct(false).map(|transfer| outcome(&transfer)) {
+        let ended = port.wait_direct(false);
+        match ended.map(|transfer| outcome(&transfer, length)) {
             Ok((bytes, Err(error))) if error != ECANCELED => (bytes, Err(error)),
             // Also if all of this was moved: what comes behind it is not.
             Ok((bytes, _)) => (bytes, Err(interrupted)),
@@ -179,9 +180,11 @@ impl Call<'_> {
     }
 }
 
-/// Returns how many bytes a transfer has moved, and how it ended.
-fn outcome(transfer: &Transfer) -> (u64, Result) {
+/// Returns how many of `length` bytes a transfer has moved, and how it ended.
+fn outcome(transfer: &Transfer, length: u64) -> (u64, Result) {
     match transfer.result {
+        // What comes next would not go where it belongs: the request ends here.
+        0 if transfer.bytes < length => (transfer.bytes, Err(EIO)),
         0 => (transfer.bytes, Ok(())),
         errno => (transfer.bytes, Err(Error::from_errno(errno))),
     }

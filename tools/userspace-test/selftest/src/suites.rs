@@ -8,6 +8,7 @@ mod direct;
 mod event;
 mod fault;
 mod flood;
+mod full;
 mod hotplug;
 mod info;
 mod inject;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Test> {
         unbind::TESTS,
         remove::TESTS,
         hotplug::TESTS,
+        full::TESTS,
         fault::TESTS,
     ]
     .concat()

@@ -31,8 +31,14 @@ pub(super) const TESTS: &[Test] = &[
 /// without KVM is slow.
 const SLOW: Duration = Duration::from_secs(40);
 
-/// The cards that can be pulled, and what the laboratory calls them.
-fn slots(context: &Context, lab: &mut Lab) -> Outcome<Vec<(String, Card)>> {
+/// A card that can be pulled, and what the laboratory calls it.
+pub(super) struct Slot {
+    pub(super) name: String,
+    pub(super) card: Card,
+}
+
+/// All of them.
+pub(super) fn slots(context: &Context, lab: &mut Lab) -> Outcome<Vec<Slot>> {
     let mut slots = Vec::new();
     let answer = lab.ask("cards")?;
     if answer.trim().is_empty() {
@@ -45,7 +51,10 @@ fn slots(context: &Context, lab: &mut Lab) -> Outcome<Vec<(String, Card)>> {
         for card in &context.cards {
             let path = std::fs::canonicalize(card.sysfs())?;
             if path.parent().is_some_and(|parent| parent.ends_with(port)) {
-                slots.push((name.to_owned(), card.clone()));
+                slots.push(Slot {
+                    name: name.to_owned(),
+                    card: card.clone(),
+                });
             }
         }
     }
@@ -53,32 +62,45 @@ fn slots(context: &Context, lab: &mut Lab) -> Outcome<Vec<(String, Card)>> {
     Ok(slots)
 }
 
-fn pull(lab: &mut Lab, name: &str, card: &Card) -> Outcome {
-    lab.ask(&format!("device_del {name}"))?;
-    until_within(SLOW, "the card gone", || Ok(!card.sysfs().exists()))?;
-    check!(card.again()?.is_none(), "the node is still there");
+/// Pulls cards, all at once: their lights blink together.
+pub(super) fn pull(lab: &mut Lab, slots: &[Slot]) -> Outcome {
+    for slot in slots {
+        lab.ask(&format!("device_del {}", slot.name))?;
+    }
+    for Slot { card, .. } in slots {
+        until_within(SLOW, "the card gone", || Ok(!card.sysfs().exists()))?;
+        check!(card.again()?.is_none(), "the node is still there");
+    }
     Ok(())
 }
 
-fn plug(lab: &mut Lab, name: &str, card: &Card) -> Outcome<Card> {
-    lab.ask(&format!("device_add {name}"))?;
-    let mut found = None;
-    until_within(SLOW, "the card there", || {
-        found = card.again()?;
-        // sysfs has it a moment before /dev.
-        Ok(found.as_ref().is_some_and(|card| card.path.exists()))
-    })?;
-    match found {
-        Some(card) => Ok(card),
-        None => fail!("{} went again", card.bus),
+/// Plugs cards in again; they have new nodes then.
+pub(super) fn plug(lab: &mut Lab, slots: &mut [Slot]) -> Outcome {
+    for slot in &*slots {
+        lab.ask(&format!("device_add {}", slot.name))?;
     }
+    for Slot { card, .. } in slots {
+        let mut found = None;
+        until_within(SLOW, "the card there", || {
+            found = card.again()?;
+            // sysfs has it a moment before /dev.
+            Ok(found.as_ref().is_some_and(|card| card.path.exists()))
+        })?;
+        match found {
+            Some(found) => *card = found,
+            None => fail!("{} went again", card.bus),
+        }
+    }
+    Ok(())
 }
 
 fn idle(context: &mut Context) -> Outcome {
     let mut lab = Lab::open()?;
-    for (name, card) in slots(context, &mut lab)? {
-        pull(&mut lab, &name, &card)?;
-        check_works(&plug(&mut lab, &name, &card)?)?;
+    for slot in slots(context, &mut lab)? {
+        let mut slot = [slot];
+        pull(&mut lab, &slot)?;
+        plug(&mut lab, &mut slot)?;
+        check_works(&slot[0].card)?;
     }
     Ok(())
 }
@@ -92,12 +114,13 @@ fn everything(context: &mut Context) -> Outcome {
     let _pool = Pool::of(POOL_PAGES * 2)?;
     let (count, mut late) = (slots.len(), None);
     for round in 0..context.times(5) {
-        let (name, card) = &mut slots[usize::try_from(round)? % count];
-        let mut load = Load::new(card)?;
+        let slot = std::slice::from_mut(&mut slots[usize::try_from(round)? % count]);
+        let mut load = Load::new(&slot[0].card)?;
+        let name = slot[0].name.clone();
         let what = || format!("round {round}, {name}");
-        pull(&mut lab, name, card).context(what)?;
+        pull(&mut lab, slot).context(what)?;
         load.check_gone().context(what)?;
-        *card = plug(&mut lab, name, card)?;
+        plug(&mut lab, slot)?;
         let old: Option<Load> = match round % 2 {
             0 => Some(load),
             _ => late.replace(load),
@@ -105,7 +128,7 @@ fn everything(context: &mut Context) -> Outcome {
         if let Some(old) = old {
             old.close()?;
         }
-        check_works(card)?;
+        check_works(&slot[0].card)?;
     }
     if let Some(load) = late {
         load.close()?;

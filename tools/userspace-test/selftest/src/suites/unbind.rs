@@ -171,7 +171,7 @@ fn cycles(context: &Context) -> u32 {
 }
 
 /// Unbinds and requires that it was quick, and that the card is cut off.
-fn unbind(card: &Card) -> Outcome {
+pub(super) fn unbind(card: &Card) -> Outcome {
     let begin = Instant::now();
     card.unbind()?;
     check_quick(begin, 0).context(|| "unbind".to_owned())?;

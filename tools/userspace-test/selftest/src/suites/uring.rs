@@ -82,7 +82,7 @@ pub(super) const TESTS: &[Test] = &[
 
 /// A ring with large entries and large completions.
 pub(super) struct Ring {
-    ring: IoUring<squeue::Entry128, cqueue::Entry32>,
+    pub(super) ring: IoUring<squeue::Entry128, cqueue::Entry32>,
     /// The file's number, in the ring or in the process.
     file: File,
     /// Ends that came while another was waited for.
@@ -175,7 +175,7 @@ impl Ring {
     }
 
     /// Submits what was put down, and waits for `count` ends, and no more.
-    fn ends(&mut self, count: usize) -> Outcome<Vec<End>> {
+    pub(super) fn ends(&mut self, count: usize) -> Outcome<Vec<End>> {
         let mut ends = std::mem::take(&mut self.early);
         while ends.len() < count {
             ends.extend(self.take()?);
