@@ -14,7 +14,7 @@ use crate::number;
 const EXAMPLES: &str = "\
 Examples:
   userdma info                      what cards there are and what they can do
-  userdma demo                      try a card from end to end
+  userdma demo                      try each card from end to end
   userdma alloc huge 64MiB --touch  a buffer in huge pages, and what it costs
   userdma register thp 64MiB        the program's own memory, and what it costs
   userdma read                      the card's memory as a hex dump
@@ -63,7 +63,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show what the cards are and what they can do
     Info(Info),
-    /// Try a card from end to end, in about three seconds
+    /// Try each card from end to end, in a few seconds
     Demo(Demo),
     /// Allocate a buffer and show what was got
     Alloc(Alloc),
@@ -121,9 +121,11 @@ pub(crate) struct Info {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Allocates a coherent and a huge buffer, registers memory of its own, sends
-random blocks from each through the card to the next, compares them, and counts
-page faults and interrupts.
+Shows all cards, or the one that --device names. For each it allocates a coherent
+and a huge buffer, registers memory of its own, sends random blocks from each
+through the card to the next, compares them, moves all of the huge buffer in one
+batch (some transfers only, if the card is slow), and counts page faults,
+descriptors, doorbells and interrupts.
 What cannot be had is explained, the rest is tried with less; the last line is
 OK or FAILED, and the exit status says the same.
 

@@ -4,6 +4,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use userdma::Bytes;
+
 const WIDTH: usize = 78;
 const NAME: usize = 14;
 const TIME: usize = 10;
@@ -12,10 +14,16 @@ const TIME: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct Printer {
     failures: u64,
+    cards: u64,
 }
 
 impl Printer {
+    /// Begins with a card.
     pub(super) fn title(&mut self, text: &str) {
+        if self.cards > 0 {
+            println!();
+        }
+        self.cards += 1;
         println!("{text}");
         println!();
     }
@@ -60,7 +68,8 @@ impl Printer {
         println!();
         let seconds = time.as_secs_f64();
         if self.failures == 0 {
-            println!("OK: all data came back equal, in {seconds:.1} s");
+            let cards = plural(self.cards, "card");
+            println!("OK: all data came back equal, {cards}, in {seconds:.1} s");
             ExitCode::SUCCESS
         } else {
             println!(
@@ -105,6 +114,16 @@ fn failure(name: &str, text: &str) -> Vec<String> {
     lines
 }
 
+/// Bytes in a second.
+pub(super) fn rate(bytes: u64, time: Duration) -> String {
+    let nanoseconds = time.as_nanos().max(1);
+    let rate = u128::from(bytes) * 1_000_000_000 / nanoseconds;
+    format!(
+        "{} in a second",
+        Bytes(u64::try_from(rate).unwrap_or(u64::MAX))
+    )
+}
+
 /// Counts things in words.
 pub(super) fn plural(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -145,6 +164,13 @@ mod tests {
             lines.iter().any(|line| line.trim_start() == "limit: 4 MiB"),
             "{lines:#?}"
         );
+    }
+
+    #[test]
+    fn rates_are_of_a_second() {
+        let half = Duration::from_millis(500);
+        assert_eq!(rate(32 << 20, half), "64 MiB in a second");
+        assert!(rate(1, Duration::ZERO).ends_with(" in a second"));
     }
 
     #[test]
