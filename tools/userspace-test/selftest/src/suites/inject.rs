@@ -6,7 +6,7 @@ use userdma::sys;
 
 use crate::device::{from_card, tagged, to_card, Device, COHERENT};
 use crate::guest::Card;
-use crate::lab::Lab;
+use crate::lab::{Lab, Model};
 use crate::memory::PAGE;
 use crate::outcome::Outcome;
 use crate::poll::until;
@@ -30,28 +30,23 @@ pub(super) const TESTS: &[Test] = &[
 const SHORT: u64 = 200_000_000;
 
 /// A card that can be told what to do wrong.
-struct Model {
+struct Told {
     lab: Lab,
-    name: String,
+    model: Model,
 }
 
-impl Model {
+impl Told {
     fn of(card: &Card) -> Outcome<Self> {
         let mut lab = Lab::open()?;
-        let models = lab.ask("models")?;
-        let named = models.split_whitespace().find_map(|word| {
-            let (name, rest) = word.split_once('=')?;
-            (rest == format!("edu-daq@{}", card.bus)).then(|| name.to_owned())
-        });
-        match named {
-            Some(name) => Ok(Self { lab, name }),
-            None => skip!("needs a card that is the laboratory's edu-daq"),
+        match lab.model(&card.bus)? {
+            Some(model) if model.kind == "edu-daq" => Ok(Self { lab, model }),
+            _ => skip!("needs a card that is the laboratory's edu-daq"),
         }
     }
 
     fn tell(&mut self, request: &str) -> Outcome {
-        let request = format!("control {} {request}", self.name);
-        self.lab.ask(&request).map(drop)
+        self.lab.control(&self.model, request)?;
+        Ok(())
     }
 
     fn stick(&mut self, fault: &str) -> Outcome {
@@ -90,7 +85,7 @@ fn works(device: &Device, handle: u32) -> Outcome {
 
 fn stuck(context: &mut Context) -> Outcome {
     let card = context.card().clone();
-    let mut model = Model::of(&card)?;
+    let mut model = Told::of(&card)?;
     let device = context.open()?;
     let buffer = device.alloc(COHERENT, PAGE)?.handle;
     let other = context.open()?;
@@ -110,7 +105,7 @@ fn stuck(context: &mut Context) -> Outcome {
 
 fn stuck_hard(context: &mut Context) -> Outcome {
     let card = context.card().clone();
-    let mut model = Model::of(&card)?;
+    let mut model = Told::of(&card)?;
     let device = context.open()?;
     let buffer = device.alloc(COHERENT, PAGE)?.handle;
     model.stick("stuck-hard")?;
