@@ -16,6 +16,7 @@ use super::print::plural;
 use super::print::Printer;
 use crate::interrupts::Counts;
 use crate::memory::Memory;
+use crate::number;
 use crate::trip;
 
 /// Time for all, far more than it takes.
@@ -124,7 +125,7 @@ fn timed(
         }
     }
     printer.row(name, &text, Some(time));
-    printer.row("", &super::print::rate(bytes, time), None);
+    printer.row("", &number::rate(bytes, time), None);
     Ok(())
 }
 

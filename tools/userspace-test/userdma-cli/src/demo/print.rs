@@ -4,8 +4,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use userdma::Bytes;
-
 const WIDTH: usize = 78;
 const NAME: usize = 14;
 const TIME: usize = 10;
@@ -114,16 +112,6 @@ fn failure(name: &str, text: &str) -> Vec<String> {
     lines
 }
 
-/// Bytes in a second.
-pub(super) fn rate(bytes: u64, time: Duration) -> String {
-    let nanoseconds = time.as_nanos().max(1);
-    let rate = u128::from(bytes) * 1_000_000_000 / nanoseconds;
-    format!(
-        "{} in a second",
-        Bytes(u64::try_from(rate).unwrap_or(u64::MAX))
-    )
-}
-
 /// Counts things in words.
 pub(super) fn plural(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -164,13 +152,6 @@ mod tests {
             lines.iter().any(|line| line.trim_start() == "limit: 4 MiB"),
             "{lines:#?}"
         );
-    }
-
-    #[test]
-    fn rates_are_of_a_second() {
-        let half = Duration::from_millis(500);
-        assert_eq!(rate(32 << 20, half), "64 MiB in a second");
-        assert!(rate(1, Duration::ZERO).ends_with(" in a second"));
     }
 
     #[test]
