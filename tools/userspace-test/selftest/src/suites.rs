@@ -11,6 +11,7 @@ mod hotplug;
 mod info;
 mod inject;
 mod kill;
+mod library;
 mod many;
 mod mmap;
 mod random;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Test> {
         submit::TESTS,
         event::TESTS,
         uring::TESTS,
+        library::TESTS,
         inject::TESTS,
         register::TESTS,
         account::TESTS,
