@@ -324,8 +324,12 @@ impl Ring {
                 other => other?,
             }
         }
-        let count = self.ready.len().min(wait.max);
-        Ok(self.ready.drain(..count))
+        let mut left = self.ready.len().min(wait.max);
+        // One by one: what is not asked for stays.
+        Ok(std::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            self.ready.pop_front()
+        }))
     }
 
     /// Sleeps until so many entries have ended.
