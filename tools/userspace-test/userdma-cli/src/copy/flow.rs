@@ -88,10 +88,10 @@ impl<'a> Flow<'a> {
         let piece = options.block.unwrap_or(1 << 20).min(largest);
         // No more memory than there is to be copied.
         let depth = depth.min(length.div_ceil(piece)).max(1);
-        let count = if verify { 2 * depth } else { depth };
+        let count = usize::try_from(if verify { 2 * depth } else { depth })?;
         Ok(Self {
             device,
-            slots: Slots::new(device, count, piece)?,
+            slots: Slots::new(device, count, usize::try_from(piece)?)?,
             depth,
             piece,
             verify,
@@ -132,18 +132,17 @@ impl<'a> Flow<'a> {
         at: u64,
         wanted: u64,
     ) -> anyhow::Result<u64> {
-        let slot = number % self.depth;
+        let slot = usize::try_from(number % self.depth)?;
         let mut count = usize::try_from(wanted)?;
         if let Route::In(input, _) = route {
-            let memory = self.slots.slot(slot).bytes_mut(count);
+            let memory = self.slots.bytes_mut(slot, count);
             let memory = memory.context("the memory is in use")?;
             count = stream::fill(input, memory).context("cannot read the source")?;
         }
         if count == 0 {
             return Ok(0);
         }
-        let length = u64::try_from(count)?;
-        let range = self.slots.slot(slot).lend(length);
+        let range = self.slots.lend(slot, count)?;
         let buffer = self.slots.buffer();
         let mut transfers = match route {
             Route::In(_, to) => vec![Transfer::to_card(buffer, range, *to + at)],
@@ -156,32 +155,36 @@ impl<'a> Flow<'a> {
         };
         if let (Route::In(_, to) | Route::Within(_, to), true) = (&route, self.verify) {
             let to = *to + at;
-            let range = self.slots.slot(slot + self.depth).lend(length);
+            let range = self.slots.lend(self.second(slot), count)?;
             transfers.push(Transfer::from_card(self.slots.buffer(), range, to));
         }
         let channels = u64::from(self.device.info().channels.max(1));
         let channel = u16::try_from(number % channels)?;
         let transfers: Vec<_> = transfers
             .into_iter()
-            .map(|transfer| transfer.channel(channel).user_data(slot))
+            .map(|transfer| transfer.channel(channel).user_data(number % self.depth))
             .collect();
         let mut accepted = 0;
         while accepted < transfers.len() {
             accepted += self.device.submit(&transfers[accepted..])?;
         }
-        self.flights[usize::try_from(slot)?] = Flight {
+        self.flights[slot] = Flight {
             begin: at,
             length: count,
             transfers: accepted,
         };
-        Ok(length)
+        Ok(u64::try_from(count)?)
+    }
+
+    /// The slot into which what went through a slot comes back.
+    fn second(&self, slot: usize) -> usize {
+        self.flights.len() + slot
     }
 
     /// Waits for the end of the piece `number`, and takes what it brought.
     fn end(&mut self, route: &mut Route<'_>, number: u64) -> anyhow::Result<()> {
-        let slot = number % self.depth;
-        let index = usize::try_from(slot)?;
-        while self.flights[index].transfers > 0 {
+        let slot = usize::try_from(number % self.depth)?;
+        while self.flights[slot].transfers > 0 {
             for completion in self.device.wait(&Wait::new().timeout(PATIENCE))? {
                 let moved = completion.result()?;
                 let flight = &mut self.flights[usize::try_from(completion.user_data())?];
@@ -191,11 +194,11 @@ impl<'a> Flow<'a> {
                 flight.transfers -= 1;
             }
         }
-        let Flight { begin, length, .. } = self.flights[index];
-        self.slots.slot(slot).take_back();
+        let Flight { begin, length, .. } = self.flights[slot];
+        self.slots.take_back(slot);
         let wrong = match route {
             Route::Out(_, output, written) => {
-                let bytes = self.slots.slot(slot).bytes(length);
+                let bytes = self.slots.bytes(slot, length);
                 let bytes = bytes.context("the memory is in use")?;
                 output
                     .write_all(bytes)
@@ -212,8 +215,10 @@ impl<'a> Flow<'a> {
                 }
             }
             _ if self.verify => {
-                self.slots.slot(slot + self.depth).take_back();
-                let both = self.slots.both(slot, slot + self.depth, length);
+                let second = self.second(slot);
+                self.slots.take_back(second);
+                let sent = self.slots.bytes(slot, length);
+                let both = sent.zip(self.slots.bytes(second, length));
                 let (sent, back) = both.context("the memory is in use")?;
                 trip::difference(sent, back)
             }
