@@ -70,7 +70,7 @@ fn run() -> Result<()> {
         }
     }
     if let Some(shell) = &job.shell {
-        shell::run(shell)?;
+        shell::run(shell, lab.as_deref())?;
     }
     gates::judge(&gates, &before, &mut output)?;
     output.finish()

@@ -10,6 +10,7 @@ use anyhow::Context;
 use anyhow::Result;
 use rustix::termios::Winsize;
 use userdma_init::job::Shell;
+use userdma_init::lab::VARIABLE;
 
 /// What every program of the guest finds in its environment, beside the path of
 /// the channel to the laboratory where there is one.
@@ -20,8 +21,9 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("TERM", "dumb"),
 ];
 
-/// Gives the console to a shell and returns when it ends.
-pub(crate) fn run(shell: &Shell) -> Result<()> {
+/// Gives the console to a shell and returns when it ends. `lab` is the channel to the
+/// laboratory.
+pub(crate) fn run(shell: &Shell, lab: Option<&str>) -> Result<()> {
     let console = "/dev/ttyS0";
     crate::setup::console_mode(console)?;
     let tty = OpenOptions::new()
@@ -43,6 +45,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         .arg("-l")
         .env_clear()
         .envs(ENVIRONMENT.iter().copied())
+        .envs(lab.map(|path| (VARIABLE, path)))
         .env("TERM", &shell.term)
         .current_dir("/root")
         .stdin(tty.try_clone()?)

@@ -273,11 +273,7 @@ fn shell(places: &Places, config: &Config, steps: &Steps, machine: &Machine) -> 
         }),
         ..Job::default()
     };
-    let job = Job {
-        // No program looks for it here: a person finds it, or has QEMU's monitor.
-        lab: false,
-        ..guest::job(&prepared, &pair, &guest, job)?
-    };
+    let job = guest::job(&prepared, &pair, &guest, job)?;
     let directory = Run::begin(places)?.directory("shell")?;
     let initramfs = directory.join("initramfs.cpio");
     prepared.image.with_job(&pair.module, &job, &initramfs)?;

@@ -30,7 +30,7 @@ mod eventfd;
 mod guest;
 mod hugepool;
 mod kinds;
-mod lab;
+pub mod lab;
 mod memory;
 mod model;
 mod passing;

@@ -62,7 +62,7 @@ impl Model {
 
     /// Passes a request to the model; its answer.
     pub(crate) fn tell(&mut self, request: &Value) -> Outcome<String> {
-        self.lab.ask(&format!("control {} {request}", self.name))
+        Ok(self.lab.ask(&format!("control {} {request}", self.name))?)
     }
 
     /// The next so many chains or interrupts of a channel go wrong.

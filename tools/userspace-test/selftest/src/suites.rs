@@ -13,6 +13,7 @@ mod hotplug;
 mod info;
 mod inject;
 mod kill;
+mod library;
 mod many;
 mod mmap;
 mod random;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Test> {
         uring::TESTS,
         rings::TESTS,
         flood::TESTS,
+        library::TESTS,
         inject::TESTS,
         register::TESTS,
         account::TESTS,

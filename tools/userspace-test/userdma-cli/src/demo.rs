@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! `userdma demo`: a card from end to end, in about twenty transfers.
+//! `userdma demo`: each card from end to end, in about thirty transfers.
 //!
-//! `buffers` gets the memory, `print` lays out what is seen. What fails is explained where it happens, and the demo goes on
-//! with what can be had; the last line and the exit status tell.
+//! `buffers` gets the memory, `bulk` moves much of it at once, `print` lays out what is seen. What fails is explained
+//! where it happens, and the demo goes on with what can be had; the last line and the exit status tell.
 
 mod buffers;
+mod bulk;
 mod print;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ use self::print::Printer;
 use crate::cli;
 use crate::info;
 use crate::interrupts;
+use crate::interrupts::Counts;
 use crate::memory::Memory;
 use crate::report;
 use crate::select;
@@ -31,11 +33,18 @@ use crate::trip;
 
 pub(crate) fn run(device: Option<&str>, options: &cli::Demo) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
-    let device = select::open(device, Access::ReadWrite)?;
     let seed = options
         .seed
         .unwrap_or_else(|| SmallRng::from_os_rng().next_u64());
     let mut printer = Printer::default();
+    for device in select::all(device, Access::ReadWrite)? {
+        card(&device, options, seed, &mut printer);
+    }
+    Ok(printer.finish(begin.elapsed()))
+}
+
+/// Shows one card.
+fn card(device: &Device, options: &cli::Demo, seed: u64, printer: &mut Printer) {
     printer.title(&format!(
         "userdma demo on {}, seed {seed}",
         device.path().display()
@@ -43,15 +52,12 @@ pub(crate) fn run(device: Option<&str>, options: &cli::Demo) -> anyhow::Result<E
     for (name, value) in info::summary(device.info()) {
         printer.row(name, &value, None);
     }
-    let before = interrupts::read(&device);
+    let before = (Counts::read(device), interrupts::in_kernel());
     let mut random = SmallRng::seed_from_u64(seed);
-    let result = steps(&device, options, &mut random, &mut printer).map(|transfers| {
-        count_interrupts(&device, before, transfers, &mut printer);
-    });
-    if let Err(error) = result {
-        printer.failure("stopped", &report::text(&error));
+    match steps(device, options, &mut random, printer) {
+        Ok(transfers) => count_interrupts(device, before, transfers, printer),
+        Err(error) => printer.failure("stopped", &report::text(&error)),
     }
-    Ok(printer.finish(begin.elapsed()))
 }
 
 /// Does all that needs the card and gives how many transfers it was asked for.
@@ -73,6 +79,18 @@ fn steps(
         printer.failure("data", "no buffer could be had, so none was moved");
     } else {
         transfers += round(device, &mut memories, random, printer)?;
+        let largest = memories
+            .iter_mut()
+            .filter(|memory| !memory.buffer().is_bounced())
+            .max_by_key(|memory| {
+                (
+                    memory.buffer().kind() == Kind::Huge,
+                    memory.buffer().length(),
+                )
+            });
+        if let Some(memory) = largest {
+            transfers += bulk::move_whole(device, memory, random, printer)?;
+        }
     }
     printer.section("read() and write() of the card's memory");
     transfers += read_and_write(device, random, printer)?;
@@ -138,31 +156,46 @@ fn read_and_write(
     Ok(2)
 }
 
-/// Each transfer ends with an interrupt: one that did not was lost.
+/// Shows how often the card was told of work, and how often it has told that work is
+/// done. A card with rings is told of many descriptors at once, and may tell of many at
+/// once; others interrupt for each.
 fn count_interrupts(
     device: &Device,
-    before: Option<interrupts::Interrupts>,
+    (before, in_kernel): (Option<Counts>, Option<u64>),
     transfers: u64,
     printer: &mut Printer,
 ) {
     printer.section("interrupts");
-    match (before, interrupts::read(device)) {
-        (Some(before), Some(after)) if before.source == after.source => {
-            let count = after.count.saturating_sub(before.count);
-            let told = format!(
-                "{count} for {}, counted by {}",
-                plural(transfers, "transfer"),
-                after.source
-            );
-            if count < transfers {
-                printer.failure("lost", &told);
-            } else {
-                printer.row("counted", &told, None);
-            }
+    let transfers = plural(transfers, "transfer");
+    if let Some((before, after)) = before.zip(Counts::read(device)) {
+        let counts = after.since(before);
+        let one_by_one = counts.doorbells == counts.descriptors;
+        let told = format!(
+            "{} for {transfers}: {}, {}",
+            counts.interrupts,
+            plural(counts.descriptors, "descriptor"),
+            plural(counts.doorbells, "doorbell"),
+        );
+        let too_few = match one_by_one {
+            true => counts.interrupts < counts.descriptors,
+            false => counts.interrupts == 0,
+        };
+        if counts.lost > 0 || too_few {
+            printer.failure("lost", &told);
+        } else {
+            printer.row("counted", &told, None);
         }
-        _ => printer.failure(
+    } else if let Some((before, after)) = in_kernel.zip(interrupts::in_kernel()) {
+        let count = after.saturating_sub(before);
+        let told = format!("{count} for {transfers}, counted by /proc/interrupts");
+        match count {
+            0 => printer.failure("lost", &told),
+            _ => printer.row("counted", &told, None),
+        }
+    } else {
+        printer.failure(
             "unknown",
             "nobody counts them: mount debugfs, or run as root",
-        ),
+        );
     }
 }

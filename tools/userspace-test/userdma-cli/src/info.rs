@@ -7,7 +7,6 @@ use std::path::Path;
 use serde::Serialize;
 use userdma::Access;
 use userdma::Bytes;
-use userdma::Device;
 
 use crate::cli;
 use crate::select;
@@ -21,10 +20,7 @@ struct Entry<'a> {
 }
 
 pub(crate) fn run(device: Option<&str>, options: &cli::Info) -> anyhow::Result<()> {
-    let devices = match device {
-        Some(_) => vec![select::open(device, Access::ReadOnly)?],
-        None => all()?,
-    };
+    let devices = select::all(device, Access::ReadOnly)?;
     if options.json {
         let entries: Vec<_> = devices
             .iter()
@@ -43,16 +39,6 @@ pub(crate) fn run(device: Option<&str>, options: &cli::Info) -> anyhow::Result<(
         println!("{}\n{}", device.path().display(), Table(device.info()));
     }
     Ok(())
-}
-
-fn all() -> userdma::Result<Vec<Device>> {
-    let options = Device::options().access(Access::ReadOnly);
-    let paths = userdma::enumerate();
-    if paths.is_empty() {
-        // For the error, which says why there is none.
-        return options.open_first().map(|device| vec![device]);
-    }
-    paths.iter().map(|path| options.open(path)).collect()
 }
 
 /// What the card is; the demo shows it too.
@@ -78,6 +64,14 @@ pub(crate) fn summary(info: &userdma::Info) -> Vec<(&'static str, String)> {
         (
             "interrupt",
             format!("{}, {}", info.interrupt, count(info.vectors, "vector")),
+        ),
+        (
+            "channels",
+            format!(
+                "{}, {} in flight at most",
+                info.channels,
+                count(info.depth, "transfer")
+            ),
         ),
         ("card memory", Bytes(info.card_size).to_string()),
     ]
@@ -149,11 +143,6 @@ impl fmt::Display for Table<'_> {
             ),
             ("alignment", Bytes(info.alignment.into()).to_string()),
             ("time limit", format!("{:?} for each piece", info.timeout)),
-            (
-                "in flight",
-                format!("at most {} in one open file", info.depth),
-            ),
-            ("channels", info.channels.to_string()),
             ("regions", info.regions.to_string()),
             (
                 "NUMA node",

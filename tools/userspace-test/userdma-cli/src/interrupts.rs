@@ -1,35 +1,57 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! How often the card has interrupted.
+//! How often the card was told of work, and has interrupted.
 
 use std::fs;
 
 use userdma::Device;
 
-/// A count, and who counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Interrupts {
-    pub(crate) count: u64,
-    pub(crate) source: &'static str,
+/// What the driver counts of a card in debugfs, which root may read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) descriptors: u64,
+    pub(crate) doorbells: u64,
+    pub(crate) interrupts: u64,
+    /// Interrupts that did not come: the driver looked, and found the work done.
+    pub(crate) lost: u64,
 }
 
-/// Asks the driver's debugfs, then the open file, then the kernel's own table.
-pub(crate) fn read(device: &Device) -> Option<Interrupts> {
-    let stats = format!("/sys/kernel/debug/userdma/{}/stats", device.info().bus_name);
-    let in_debugfs = || counter(&fs::read_to_string(stats).ok()?);
-    let in_file = || device.counters().ok()?.get("interrupts")?.parse().ok();
-    let in_kernel = || table(&fs::read_to_string("/proc/interrupts").ok()?);
-    let told = |count, source| Interrupts { count, source };
-    in_debugfs()
-        .map(|count| told(count, "the driver"))
-        .or_else(|| in_file().map(|count| told(count, "the driver")))
-        .or_else(|| in_kernel().map(|count| told(count, "/proc/interrupts")))
+impl Counts {
+    /// Reads them, if this user may.
+    pub(crate) fn read(device: &Device) -> Option<Self> {
+        let stats = format!("/sys/kernel/debug/userdma/{}/stats", device.info().bus_name);
+        Self::parse(&fs::read_to_string(stats).ok()?)
+    }
+
+    fn parse(stats: &str) -> Option<Self> {
+        Some(Self {
+            descriptors: counter(stats, "descriptors")?,
+            doorbells: counter(stats, "doorbells")?,
+            interrupts: counter(stats, "interrupts")?,
+            lost: counter(stats, "lost_interrupts")?,
+        })
+    }
+
+    /// What was counted since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            descriptors: self.descriptors.saturating_sub(before.descriptors),
+            doorbells: self.doorbells.saturating_sub(before.doorbells),
+            interrupts: self.interrupts.saturating_sub(before.interrupts),
+            lost: self.lost.saturating_sub(before.lost),
+        }
+    }
+}
+
+/// Gives the interrupts of all cards, which every user may know.
+pub(crate) fn in_kernel() -> Option<u64> {
+    table(&fs::read_to_string("/proc/interrupts").ok()?)
 }
 
 /// Reads the line `interrupts: 12`.
-fn counter(stats: &str) -> Option<u64> {
+fn counter(stats: &str, name: &str) -> Option<u64> {
     stats
         .lines()
-        .find_map(|line| line.strip_prefix("interrupts:"))?
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?
         .trim()
         .parse()
         .ok()
@@ -57,11 +79,20 @@ mod tests {
 
     #[test]
     fn debugfs_is_read() {
-        assert_eq!(
-            counter("files: 1\nspurious_interrupts: 3\ninterrupts: 12\n"),
-            Some(12)
-        );
-        assert_eq!(counter("lost_interrupts: 3\n"), None);
+        let text =
+            "files: 1\ndescriptors: 9\ndoorbells: 4\ninterrupts: 12\nspurious_interrupts: 3\n\
+                    lost_interrupts: 2\n";
+        let counts = Counts::parse(text).expect("all are there");
+        assert_eq!(counts.interrupts, 12);
+        let before = Counts {
+            interrupts: 10,
+            lost: 2,
+            ..Counts::default()
+        };
+        let since = counts.since(before);
+        assert_eq!((since.descriptors, since.doorbells), (9, 4));
+        assert_eq!((since.interrupts, since.lost), (2, 0));
+        assert_eq!(Counts::parse("lost_interrupts: 3\n"), None);
     }
 
     #[test]

@@ -2,23 +2,26 @@
 //! The command `userdma`: looks at cards, tries them, moves data through them.
 //!
 //! `cli` says what can be asked; each other room answers one question: `info`,
-//! `demo`, `alloc`, `register`, `card` (read and write), `generate` (completions
-//! and man pages). `select` finds the device, `report` tells errors, `number`
-//! reads sizes, `touch` counts page faults, `trip` sends data through the card
-//! and back, from and to what `memory` is.
+//! `demo`, `alloc`, `register`, `card` (read and write), `copy`, `inject`,
+//! `generate` (completions and man pages). `select` finds the device, `report` tells errors, `number`
+//! reads sizes, `stream` knows files and pipes, `touch` counts page faults, `trip`
+//! sends data through the card and back, from and to what `memory` is.
 
 mod alloc;
 mod card;
 mod cli;
+mod copy;
 mod demo;
 mod generate;
 mod info;
+mod inject;
 mod interrupts;
 mod memory;
 mod number;
 mod register;
 mod report;
 mod select;
+mod stream;
 mod touch;
 mod trip;
 
@@ -45,6 +48,8 @@ fn main() -> ExitCode {
         Command::Register(options) => register::run(device, options).map(done),
         Command::Read(options) => card::read(device, options).map(done),
         Command::Write(options) => card::write(device, options).map(done),
+        Command::Copy(options) => copy::run(device, options).map(done),
+        Command::Inject(options) => inject::run(device, options).map(done),
         Command::Selftest(options) => return userdma_selftest::main(options),
         Command::Completions { shell } => generate::completions(*shell).map(done),
         Command::Man(options) => generate::man(options).map(done),

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Sizes and offsets as people write them.
+//! Sizes and offsets as people write them, and speeds as they read them.
+
+use std::time::Duration;
 
 use parse_size::Config;
+use userdma::Bytes;
 
 /// Reads `4096`, `4k`, `32MiB`, `0x1000`. Suffixes are binary.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
@@ -16,9 +19,26 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         .map_err(|error| format!("{error}; give bytes, or as 4k, 32MiB, 0x1000"))
 }
 
+/// Bytes in a second.
+pub(crate) fn rate(bytes: u64, time: Duration) -> String {
+    let nanoseconds = time.as_nanos().max(1);
+    let rate = u128::from(bytes) * 1_000_000_000 / nanoseconds;
+    format!(
+        "{} in a second",
+        Bytes(u64::try_from(rate).unwrap_or(u64::MAX))
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::*;
+
+    #[test]
+    fn rates_are_of_a_second() {
+        let half = Duration::from_millis(500);
+        assert_eq!(rate(32 << 20, half), "64 MiB in a second");
+        assert!(rate(1, Duration::ZERO).ends_with(" in a second"));
+    }
 
     #[test]
     fn sizes() {

@@ -16,6 +16,17 @@ pub(crate) fn open(name: Option<&str>, access: Access) -> Result<Device> {
     }
 }
 
+/// Opens the device that the user named, or without a name all there are.
+pub(crate) fn all(name: Option<&str>, access: Access) -> Result<Vec<Device>> {
+    let options = Device::options().access(access);
+    let paths = userdma::enumerate();
+    if name.is_some() || paths.is_empty() {
+        // Without a device for the error, which says why there is none.
+        return open(name, access).map(|device| vec![device]);
+    }
+    paths.iter().map(|path| options.open(path)).collect()
+}
+
 /// Gives the node that a name means.
 fn path(name: &str) -> PathBuf {
     match name.parse::<u32>() {

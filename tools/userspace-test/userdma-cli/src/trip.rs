@@ -203,6 +203,10 @@ fn check(
 
 /// Says where the first difference is and how many there are.
 pub(crate) fn difference(expected: &[u8], got: &[u8]) -> Option<String> {
+    // Much faster than one by one, and nearly always enough.
+    if expected == got {
+        return None;
+    }
     let mut differing = expected
         .iter()
         .zip(got)

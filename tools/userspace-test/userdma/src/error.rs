@@ -211,6 +211,14 @@ pub enum Error {
         /// What it means.
         explanation: Box<Explanation>,
     },
+    /// A ring of io_uring could not be had, or did not take what it was given.
+    #[error("cannot use io_uring: {explanation}")]
+    Ring {
+        /// The kernel's answer.
+        errno: Errno,
+        /// What it means.
+        explanation: Box<Explanation>,
+    },
     /// Something of the system failed that has nothing to do with a card.
     #[error("cannot {action}: {explanation}")]
     System {
@@ -264,6 +272,7 @@ impl Error {
             | Self::Cancel { errno, .. }
             | Self::Eventfd { errno, .. }
             | Self::Card { errno, .. }
+            | Self::Ring { errno, .. }
             | Self::System { errno, .. } => Some(*errno),
         }
     }
@@ -295,6 +304,7 @@ impl Error {
             | Self::Eventfd { explanation, .. }
             | Self::Card { explanation, .. }
             | Self::Mapping { explanation, .. }
+            | Self::Ring { explanation, .. }
             | Self::System { explanation, .. } => explanation,
         }
     }

@@ -10,6 +10,7 @@ mod pages;
 mod process;
 mod register;
 mod transfer;
+mod uring;
 
 pub(crate) use alloc::allocate;
 pub(crate) use alloc::Request;
@@ -30,6 +31,8 @@ pub(crate) use transfer::submit;
 pub(crate) use transfer::sync;
 pub(crate) use transfer::wait;
 pub(crate) use transfer::Refused;
+pub(crate) use uring::ring_full;
+pub(crate) use uring::uring;
 
 use rustix::io::Errno;
 

@@ -37,6 +37,8 @@
 //! | memory that it can reach | [`BufferBuilder`], [`Buffer`], [`Mapping`] |
 //! | let it reach the program's own memory | [`Device::register`], [`Memory`], [`Registered`] |
 //! | move data | [`Transfer`], [`Device::submit`], [`Device::wait`], [`Device::run`] |
+//! | several transfers at once, completions one by one | [`Batch`], [`Device::completions`] |
+//! | io_uring, and `.await` | [`uring`] |
 //! | read and write the card's own memory | [`Device::read_at`], [`Device::write_at`] |
 //! | take it back | [`Device::cancel`], [`Device::cancel_all`] |
 //! | an event loop | [`Device::poll`], or any poller with [`AsFd`](std::os::fd::AsFd) |
@@ -49,6 +51,7 @@
 //! allocated raises SIGBUS.
 #![deny(missing_docs)]
 
+mod batch;
 mod buffer;
 mod cancel;
 mod completion;
@@ -68,8 +71,11 @@ mod rw;
 pub mod sys;
 mod transfer;
 mod units;
+pub mod uring;
 mod wait;
 
+pub use batch::Batch;
+pub use batch::Outstanding;
 pub use buffer::Buffer;
 pub use buffer::BufferBuilder;
 pub use buffer::BufferInfo;

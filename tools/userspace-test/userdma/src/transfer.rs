@@ -192,6 +192,16 @@ impl Transfer {
         self
     }
 
+    /// The program's name for it.
+    pub(crate) fn name(&self) -> u64 {
+        self.0.user_data
+    }
+
+    /// The channel that it is for.
+    pub(crate) fn on(&self) -> u16 {
+        self.0.channel
+    }
+
     fn operation(&self) -> Operation {
         match u32::from(self.0.op) {
             sys::USERDMA_OP_TO_CARD => Operation::ToCard,
@@ -247,7 +257,7 @@ impl Device {
         ioctl::submit(self.as_fd(), raw.map_err(|_| Errno::INVAL)?)
     }
 
-    fn refused(&self, index: usize, transfer: &Transfer, errno: Errno) -> Error {
+    pub(crate) fn refused(&self, index: usize, transfer: &Transfer, errno: Errno) -> Error {
         let raw = &transfer.0;
         let refused = explain::Refused {
             operation: transfer.operation(),

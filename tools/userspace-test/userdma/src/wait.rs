@@ -146,7 +146,7 @@ impl Wait {
         match self.end {
             End::Never => None,
             End::In(timeout) => Some(timeout),
-            End::At(end) => Some(Duration::from_nanos(end).saturating_sub(now())),
+            End::At(end) => left(end),
         }
     }
 
@@ -156,6 +156,14 @@ impl Wait {
             End::At(end) => end,
             End::In(timeout) => nanoseconds(now().saturating_add(timeout)),
         }
+    }
+}
+
+/// Gives the time until a deadline; `None` is for ever.
+pub(crate) fn left(deadline: u64) -> Option<Duration> {
+    match deadline {
+        sys::USERDMA_WAIT_FOREVER => None,
+        at => Some(Duration::from_nanos(at).saturating_sub(now())),
     }
 }
 

@@ -12,10 +12,16 @@ const TIME: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct Printer {
     failures: u64,
+    cards: u64,
 }
 
 impl Printer {
+    /// Begins with a card.
     pub(super) fn title(&mut self, text: &str) {
+        if self.cards > 0 {
+            println!();
+        }
+        self.cards += 1;
         println!("{text}");
         println!();
     }
@@ -60,7 +66,8 @@ impl Printer {
         println!();
         let seconds = time.as_secs_f64();
         if self.failures == 0 {
-            println!("OK: all data came back equal, in {seconds:.1} s");
+            let cards = plural(self.cards, "card");
+            println!("OK: all data came back equal, {cards}, in {seconds:.1} s");
             ExitCode::SUCCESS
         } else {
             println!(

@@ -73,7 +73,8 @@ impl Drop for Model {
 
 /// Tells the model `name` something.
 pub(crate) fn tell(lab: &mut Lab, name: &str, request: &str) -> Outcome {
-    lab.ask(&format!("control {name} {request}")).map(drop)
+    lab.ask(&format!("control {name} {request}"))?;
+    Ok(())
 }
 
 /// Ends all faults of the model `name`.
