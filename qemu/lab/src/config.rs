@@ -28,6 +28,8 @@ pub(crate) struct Guest {
     #[serde(default)]
     pub(crate) cards: Vec<String>,
     #[serde(default)]
+    pub(crate) models: Vec<String>,
+    #[serde(default)]
     pub(crate) devices: Vec<String>,
     #[serde(default)]
     pub(crate) kernel: String,

@@ -103,6 +103,7 @@ struct Model {
     name: &'static str,
     card: String,
     program: PathBuf,
+    arguments: Vec<String>,
     socket: PathBuf,
     log: PathBuf,
     /// None when it was told to die, or has been found dead.
@@ -136,6 +137,7 @@ impl Models {
             let mut model = Model {
                 name,
                 program: programs.of(name),
+                arguments: guest.models.clone(),
                 socket: sockets.path().join(&card),
                 log: directory.join(format!("{card}.log")),
                 card,
@@ -213,7 +215,8 @@ impl Model {
     fn ensure(&mut self) -> Result<()> {
         self.notice()?;
         if self.process.is_none() {
-            let program = Command::new(&self.program);
+            let mut program = Command::new(&self.program);
+            program.args(&self.arguments);
             let started = Process::start(program, &self.socket, &self.log, PATIENCE);
             self.process = Some(started.map_err(|error| self.failure(&error))?);
         }
