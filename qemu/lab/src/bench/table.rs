@@ -5,10 +5,11 @@
 use crate::bench::figures::thousands;
 use crate::bench::figures::Figures;
 use crate::bench::figures::Row;
+use crate::bench::BULK;
 use crate::bench::GUESTS;
 
 /// The tables in their order, and what stands above them.
-const TITLES: [(&str, &str); 7] = [
+const TITLES: [(&str, &str); 15] = [
     ("base", "A system call"),
     (
         "register",
@@ -23,8 +24,37 @@ const TITLES: [(&str, &str); 7] = [
         "copy",
         "BUF_REGISTER and BUF_FREE together, against copying as much: pread() of a memfd",
     ),
-    ("transfer", "A transfer that is not waited for"),
+    (
+        "memory",
+        "32 MiB that a card can reach: allocated, mapped, and each page written to",
+    ),
+    ("edu", "edu: a transfer that is not waited for"),
+    (
+        "transfer",
+        "edu-daq: SUBMIT of a batch, and WAIT for all of it when it is ready",
+    ),
+    (
+        "traffic",
+        "edu-daq: what SUBMIT of a batch and WAIT for all of it make program and card do",
+    ),
+    ("cancel", "edu-daq: CANCEL"),
+    (
+        "uring",
+        "io_uring_enter() of a batch; of transfers of edu-daq also to take what is ready",
+    ),
+    (
+        "wake",
+        "From the interrupt to the program that sleeps for it; to edu-daq one transfer was given",
+    ),
+    (
+        "polled",
+        "io_uring with SQPOLL: what a program does that gives transfers and takes their ends",
+    ),
     ("request", "pread() and pwrite() of the card"),
+    (
+        "bulk",
+        "edu-daq: throughput, 32 transfers queued, and what the model copies while it copies",
+    ),
 ];
 
 /// All tables.
@@ -37,13 +67,19 @@ pub(crate) fn all(figures: &Figures) -> String {
 
 fn one(figures: &Figures, table: &str, title: &str) -> String {
     let guests: Vec<(&str, Vec<&Row>)> = GUESTS
-        .iter()
-        .map(|(guest, name)| (*name, figures.rows(guest, table).collect::<Vec<_>>()))
+        .into_iter()
+        .chain([BULK])
+        .map(|(guest, name)| (name, figures.rows(guest, table).collect::<Vec<_>>()))
         .filter(|(_, rows)| !rows.is_empty())
         .collect();
+    if guests.is_empty() {
+        return String::new();
+    }
     let mut lines = vec![vec![String::new()], vec![String::new()]];
     for (name, rows) in &guests {
-        let names = rows[0].values.iter().map(|value| value.name.clone());
+        let longest = rows.iter().max_by_key(|row| row.values.len());
+        let names = longest.into_iter().flat_map(|row| &row.values);
+        let names = names.map(|value| value.name.clone());
         for (number, value) in names.enumerate() {
             lines[0].push(if number == 0 {
                 format!("{name}:")

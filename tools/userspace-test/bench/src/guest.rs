@@ -15,14 +15,50 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 
+use crate::card::Card;
+
 /// The card that is measured.
 pub(crate) const NODE: &str = "/dev/userdma0";
+/// The vendor of the cards, and their kinds.
+const VENDOR: u16 = 0x1234;
+pub(crate) const EDU: u16 = 0x11e8;
+pub(crate) const EDU_DAQ: u16 = 0x11e9;
+/// More nodes than there are.
+const NODES: u32 = 8;
 /// Where the laboratory puts the module.
 const MODULE: &str = "/lib/modules/userdma.ko";
 const PCI: &str = "/sys/bus/pci";
 
 /// How long a node may take to come.
 const NODE_WAIT: Duration = Duration::from_secs(5);
+
+/// The first node of a card with this backend.
+pub(crate) fn node_of(backend: &str) -> Result<PathBuf> {
+    for number in 0..NODES {
+        let node = PathBuf::from(format!("/dev/userdma{number}"));
+        if node.exists() && Card::open(&node)?.backend()? == backend {
+            return Ok(node);
+        }
+    }
+    bail!("there is no {backend}")
+}
+
+/// The places on the bus of all cards of a kind, whatever driver they have.
+pub(crate) fn cards(kind: u16) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(Path::new(PCI).join("devices"))? {
+        let entry = entry?;
+        let is = |file: &str, number: u16| -> Result<bool> {
+            let text = fs::read_to_string(entry.path().join(file))?;
+            Ok(text.trim() == format!("{number:#06x}"))
+        };
+        if is("vendor", VENDOR)? && is("device", kind)? {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
 
 /// Gives a card to another driver, which takes it at once.
 pub(crate) fn rebind(bus_name: &str, driver: &str) -> Result<()> {
