@@ -121,7 +121,8 @@ impl<'bound> Card<'bound> {
             | uapi::USERDMA_CAP_TO_CARD
             | uapi::USERDMA_CAP_FROM_CARD
             | uapi::USERDMA_CAP_REGISTER
-            | uapi::USERDMA_CAP_URING;
+            | uapi::USERDMA_CAP_URING
+            | uapi::USERDMA_CAP_URING_FIXED;
         for (has, capability) in [
             (self.translated, uapi::USERDMA_CAP_IOMMU),
             (self.engine.bounce, uapi::USERDMA_CAP_BOUNCE),

@@ -3,11 +3,12 @@
 //! Memory of programs, pinned: it stays where it is until this lets go.
 //!
 //! How it is pinned for long, at an address or of a memfd, is in `long.rs`; for a request of read() or
-//! write() in `request.rs`.
+//! write() in `request.rs`; what a ring of io_uring's has pinned, in `fixed.rs`.
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/uio.h`](srctree/include/linux/uio.h)
 
+mod fixed;
 mod long;
 mod request;
 
@@ -40,15 +41,36 @@ pub(crate) use self::{
 /// How many pages or folios are pinned at once: as many as a page holds pointers to.
 const BATCH: usize = PAGE_SIZE / core::mem::size_of::<*mut bindings::page>();
 
+/// What of the pages of a [`Pinned`] is ours.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Pins. They may be `written` to.
+    Pinned { written: bool },
+    /// References to folios that somebody else has pinned.
+    Referred,
+}
+
+impl Kind {
+    /// Gives back `refs` pins of the pages from `page` on, or what we have of the folio of `page` alone if
+    /// `refs` is 1.
+    fn give_back(self, page: *mut bindings::page, refs: u32) {
+        match self {
+            Self::Pinned { written } => unpin(page, refs, written),
+            // SAFETY: The callers have the reference, and give it away.
+            Self::Referred => unsafe { shim::userdma_folio_put(shim::userdma_page_folio(page)) },
+        }
+    }
+}
+
 /// Memory of a program that is pinned; unpinned on drop, and marked as written to if it may be.
 ///
 /// # Invariants
 ///
-/// Each part of `scatter` has `refs` pins that are ours: one a page, or a single one of its folio.
+/// Each part of `scatter` has `refs` of what `kind` says that are ours: one a page, or a single one of its folio.
 pub(crate) struct Pinned {
     scatter: Scatter,
     smallest: u64,
-    written: bool,
+    kind: Kind,
 }
 
 /// An array of `length` pointers that the kernel fills in. Clearing a large one costs more than pinning a
@@ -67,11 +89,11 @@ fn folio_at(page: *mut bindings::page) -> (usize, usize) {
 }
 
 impl Pinned {
-    fn new(parts: usize, written: bool) -> Result<Self> {
+    fn new(parts: usize, kind: Kind) -> Result<Self> {
         Ok(Self {
             scatter: Scatter::with_capacity(parts)?,
             smallest: u64::MAX,
-            written,
+            kind,
         })
     }
 
@@ -221,7 +243,7 @@ impl Deref for Pinned {
 impl Drop for Pinned {
     fn drop(&mut self) {
         for part in self.scatter.parts() {
-            unpin(part.page, part.refs, self.written);
+            self.kind.give_back(part.page, part.refs);
         }
     }
 }

@@ -65,7 +65,12 @@ bool userdma_uring_nonblock(unsigned int flags);
 bool userdma_uring_cancels(unsigned int flags);
 u32 userdma_uring_op(const struct io_uring_cmd *cmd);
 bool userdma_uring_payload(const struct io_uring_cmd *cmd, unsigned int flags, void *to, size_t len);
-void userdma_uring_begin(struct io_uring_cmd *cmd, unsigned int flags);
+bool userdma_uring_fixed(const struct io_uring_cmd *cmd);
+int userdma_uring_import(struct io_uring_cmd *cmd, unsigned int flags, u64 address, size_t len,
+			 bool write, struct iov_iter *iter);
+ssize_t userdma_bvec_next(struct iov_iter *iter, struct page **page, u32 *inside);
+void userdma_uring_begin(struct io_uring_cmd *cmd, unsigned int flags, void *kept,
+			 void (*release)(void *kept));
 void userdma_uring_complete(struct io_uring_cmd *cmd, s32 result, u64 bytes);
 void userdma_irq_spread(unsigned int irq, unsigned int nth, int node);
 void userdma_irq_forget_hint(unsigned int irq);
@@ -341,16 +346,58 @@ bool userdma_uring_payload(const struct io_uring_cmd *cmd, unsigned int flags, v
 	return true;
 }
 
+bool userdma_uring_fixed(const struct io_uring_cmd *cmd)
+{
+	return cmd->flags & IORING_URING_CMD_FIXED;
+}
+
+/* Memory that is registered with the ring, which keeps it until the command completes. */
+int userdma_uring_import(struct io_uring_cmd *cmd, unsigned int flags, u64 address, size_t len,
+			 bool write, struct iov_iter *iter)
+{
+	return io_uring_cmd_import_fixed(address, len, write ? ITER_DEST : ITER_SOURCE, iter, cmd,
+					 flags);
+}
+
+/*
+ * The next part of @iter, which is over bio_vecs, that lies in one folio: how
+ * many bytes, 0 at the end; with a reference to the folio, if it takes one.
+ */
+ssize_t userdma_bvec_next(struct iov_iter *iter, struct page **page, u32 *inside)
+{
+	const struct bio_vec *bvec = iter->bvec;
+	size_t at, len;
+
+	if (!iter->count)
+		return 0;
+	at = bvec->bv_offset + iter->iov_offset;
+	*page = bvec->bv_page + (at >> PAGE_SHIFT);
+	*inside = offset_in_page(at);
+	if (!folio_try_get(page_folio(*page)))
+		return -EINVAL;
+	len = userdma_folio_at(*page, &(size_t){}) - *inside;
+	len = min3(len, bvec->bv_len - iter->iov_offset, iter->count);
+	iov_iter_advance(iter, len);
+	return len;
+}
+
 /* What a command keeps until it completes. */
 struct userdma_uring {
 	u64 bytes;
+	void *kept;
+	void (*release)(void *kept);
 	s32 result;
 	bool cqe32;
 };
 
-void userdma_uring_begin(struct io_uring_cmd *cmd, unsigned int flags)
+void userdma_uring_begin(struct io_uring_cmd *cmd, unsigned int flags, void *kept,
+			 void (*release)(void *kept))
 {
-	io_uring_cmd_to_pdu(cmd, struct userdma_uring)->cqe32 = flags & IO_URING_F_CQE32;
+	struct userdma_uring *begun = io_uring_cmd_to_pdu(cmd, struct userdma_uring);
+
+	begun->cqe32 = flags & IO_URING_F_CQE32;
+	begun->kept = kept;
+	begun->release = release;
 	io_uring_cmd_mark_cancelable(cmd, flags);
 }
 
@@ -359,6 +406,8 @@ static void userdma_uring_end(struct io_tw_req tw_req, io_tw_token_t tw)
 	struct io_uring_cmd *cmd = io_uring_cmd_from_tw(tw_req);
 	const struct userdma_uring *end = io_uring_cmd_to_pdu(cmd, struct userdma_uring);
 
+	if (end->kept)
+		end->release(end->kept);
 	__io_uring_cmd_done(cmd, end->result, end->bytes, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS,
 			    end->cqe32);
 }

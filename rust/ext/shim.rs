@@ -78,7 +78,26 @@ unsafe extern "C" {
         to: *mut c_void,
         len: usize,
     ) -> bool;
-    pub(super) fn userdma_uring_begin(cmd: *mut bindings::io_uring_cmd, flags: c_uint);
+    pub(super) fn userdma_uring_fixed(cmd: *const bindings::io_uring_cmd) -> bool;
+    pub(super) fn userdma_uring_import(
+        cmd: *mut bindings::io_uring_cmd,
+        flags: c_uint,
+        address: u64,
+        len: usize,
+        write: bool,
+        iter: *mut bindings::iov_iter,
+    ) -> c_int;
+    pub(super) fn userdma_bvec_next(
+        iter: *mut bindings::iov_iter,
+        page: *mut *mut bindings::page,
+        inside: *mut u32,
+    ) -> isize;
+    pub(super) fn userdma_uring_begin(
+        cmd: *mut bindings::io_uring_cmd,
+        flags: c_uint,
+        kept: *mut c_void,
+        release: unsafe extern "C" fn(*mut c_void),
+    );
     pub(super) fn userdma_uring_complete(
         cmd: *mut bindings::io_uring_cmd,
         result: c_int,

@@ -8,10 +8,14 @@ use core::ptr::NonNull;
 
 use kernel::{
     bindings,
+    error::to_result,
     prelude::*, //
 };
 
-use super::shim;
+use super::{
+    pin::Pinned,
+    shim, //
+};
 
 /// Names a command that has begun.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,12 +88,59 @@ impl Request {
         }
     }
 
-    /// Lets the command go on behind this call, which must then return [`EIOCBQUEUED`].
-    pub(crate) fn begin(self) -> Command {
-        // SAFETY: Valid for this call, and begun once: `self` is gone.
-        unsafe { shim::userdma_uring_begin(self.cmd.as_ptr(), self.flags) };
+    /// Returns whether it names memory that is registered with its ring.
+    pub(crate) fn fixed(&self) -> bool {
+        // SAFETY: Valid for this call.
+        unsafe { shim::userdma_uring_fixed(self.cmd.as_ptr()) }
+    }
+
+    /// Returns the memory at `address` that is registered with the ring, to be written to or only read. The ring
+    /// keeps it until the command completes. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EFAULT`] if it does not name any, or that does not hold all of it; [`EINVAL`], [`ENOMEM`].
+    pub(crate) fn memory(&self, address: u64, length: u64, write: bool) -> Result<Pinned> {
+        if !self.fixed() {
+            return Err(EFAULT);
+        }
+        let length = usize::try_from(length).map_err(|_| EFAULT)?;
+        let mut iter = bindings::iov_iter::default();
+        // SAFETY: Valid for this call, and names memory of its ring.
+        to_result(unsafe {
+            shim::userdma_uring_import(
+                self.cmd.as_ptr(),
+                self.flags,
+                address,
+                length,
+                write,
+                &mut iter,
+            )
+        })?;
+        // SAFETY: It is over `bio_vec`s of the ring's memory, which the command keeps.
+        unsafe { Pinned::fixed(&mut iter) }
+    }
+
+    /// Lets the command go on behind this call, which must then return [`EIOCBQUEUED`]. `kept` is dropped just
+    /// before it completes, where sleeping is allowed.
+    pub(crate) fn begin<T: Send + 'static>(self, kept: Option<KBox<T>>) -> Command {
+        let kept = kept.map_or(core::ptr::null_mut(), KBox::into_raw).cast();
+        // SAFETY: Valid for this call, and begun once: `self` is gone. `release` gets what it was made for.
+        unsafe {
+            shim::userdma_uring_begin(self.cmd.as_ptr(), self.flags, kept, release::<T>);
+        }
         Command(self.cmd)
     }
+}
+
+/// Drops what a command has kept.
+///
+/// # Safety
+///
+/// `kept` must be a `KBox<T>` that was made a pointer, and nobody's any more.
+unsafe extern "C" fn release<T>(kept: *mut c_void) {
+    // SAFETY: Promised by the caller.
+    drop(unsafe { KBox::<T>::from_raw(kept.cast()) });
 }
 
 /// A command that has begun and has not completed. It keeps its file open. Completes with [`ECANCELED`] if

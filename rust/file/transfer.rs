@@ -17,7 +17,6 @@ use super::{
     OpenFile, //
 };
 use crate::{
-    buffer::BufferRef,
     completion::{
         Patience,
         Teller,
@@ -117,8 +116,9 @@ impl OpenFile {
         };
         let wanted = range.len().min(batch.len());
         let batch = batch.get_mut(..wanted).ok_or(EINVAL)?;
-        let first = elements.get(range.start)?;
-        let reserved = self.reserve(batch, first, Teller::Wait, patience)?;
+        let first = *elements.get(range.start)?;
+        let check = || self.work(&first, None).map(drop);
+        let reserved = self.reserve(batch, check, Teller::Wait, patience)?;
         let batch = batch.get_mut(..reserved).ok_or(EINVAL)?;
 
         let filled = self.fill(elements, range.start, batch);
@@ -132,15 +132,15 @@ impl OpenFile {
         Ok(queued)
     }
 
-    /// Reserves places for `batch`, of which `first` is the first entry. Returns how many. May sleep.
+    /// Reserves places for `batch`. Returns how many. May sleep.
     ///
     /// # Errors
     ///
-    /// Those of `first`, before those of [`Port::reserve`].
+    /// Those of `check`, before those of [`Port::reserve`].
     pub(super) fn reserve(
         &self,
         batch: &mut [Option<KBox<Transfer>>],
-        first: &uapi::userdma_transfer,
+        check: impl FnOnce() -> Result,
         teller: Teller,
         patience: Patience,
     ) -> Result<usize> {
@@ -151,7 +151,7 @@ impl OpenFile {
         match self.port.reserve(batch, teller, at_once) {
             Ok(count) => Ok(count),
             Err(_) => {
-                drop(self.work(first, None)?);
+                check()?;
                 self.port.reserve(batch, teller, patience)
             }
         }
@@ -168,27 +168,27 @@ impl OpenFile {
         let mut count = 0;
         for (index, transfer) in (index..).zip(batch.iter_mut().flatten()) {
             let known = last.and_then(|last| last.work.as_ref());
-            let assigned = elements
+            let checked = elements
                 .get(index)
-                .and_then(|entry| self.assign(transfer, entry, known));
-            match assigned {
-                Ok(()) => last = Some(transfer),
+                .and_then(|entry| Ok((entry, self.work(entry, known)?)));
+            match checked {
+                Ok((entry, work)) => self.assign(transfer, entry, work)?,
                 Err(error) if count == 0 => return Err(error),
                 Err(_) => break,
             }
+            last = Some(transfer);
             count += 1;
         }
         Ok(count)
     }
 
-    /// Gives a transfer the job of an entry, if that is good. Of the same buffer as `last`, if it names that.
+    /// Gives a transfer the job of an entry that was checked.
     pub(super) fn assign(
         &self,
         transfer: &mut Transfer,
         entry: &uapi::userdma_transfer,
-        last: Option<&Work>,
+        work: Work,
     ) -> Result {
-        let work = self.work(entry, last)?;
         let lane = *self.lanes.get(usize::from(entry.channel)).ok_or(EINVAL)?;
         transfer.assign(entry.user_data, entry.channel, lane, work);
         if entry.flags & uapi::USERDMA_TRANSFER_BARRIER != 0 {
@@ -215,12 +215,10 @@ impl OpenFile {
         }
     }
 
-    /// Turns the names in `entry` into references, and checks its ranges.
-    fn work(&self, entry: &uapi::userdma_transfer, last: Option<&Work>) -> Result<Work> {
+    /// Checks what can be checked of `entry` without its memory. Returns which way it moves.
+    pub(super) fn direction(&self, entry: &uapi::userdma_transfer) -> Result<Direction> {
         check_entry(entry)?;
         require(usize::from(entry.channel) < self.lanes.len())?;
-        let places = entry.buffer_offset | entry.card_offset | entry.length;
-        require(places & (self.alignment - 1) == 0)?;
         let direction = match u32::from(entry.op) {
             uapi::USERDMA_OP_TO_CARD => Direction::ToCard,
             _ => Direction::FromCard,
@@ -230,9 +228,15 @@ impl OpenFile {
             Direction::ToCard => self.writable,
             Direction::FromCard => self.readable,
         };
-        if !allowed {
-            return Err(EBADF);
+        match allowed {
+            true => Ok(direction),
+            false => Err(EBADF),
         }
+    }
+
+    /// Checks `entry`, and turns the names in it into references. Of the same buffer as `last`, if it names that.
+    pub(super) fn work(&self, entry: &uapi::userdma_transfer, last: Option<&Work>) -> Result<Work> {
+        let direction = self.direction(entry)?;
         let buffer = match last {
             Some(last) if last.handle == entry.buffer => last.buffer.clone(),
             _ => self.with_buffer(entry.buffer, |buffer, _| buffer.clone())?,
@@ -240,23 +244,29 @@ impl OpenFile {
         if direction == Direction::FromCard && buffer.source_only() {
             return Err(EACCES);
         }
-        self.check_ranges(&buffer, entry)?;
+        let (length, align) = (entry.length, self.alignment);
+        range::check(entry.buffer_offset, length, buffer.length, align).map_err(range_error)?;
+        self.check_card_range(entry)?;
         Ok(Work {
             direction,
             handle: entry.buffer,
             buffer,
             offset: entry.buffer_offset,
-            length: entry.length,
+            length,
             card_offset: entry.card_offset,
             timeout_ns: entry.timeout_ns,
         })
     }
 
-    fn check_ranges(&self, buffer: &BufferRef, entry: &uapi::userdma_transfer) -> Result {
-        let (length, align) = (entry.length, self.alignment);
-        range::check(entry.buffer_offset, length, buffer.length, align)
-            .and_then(|()| range::check(entry.card_offset, length, self.card_size, align))
-            .map_err(range_error)
+    /// Checks the place in the card's memory.
+    pub(super) fn check_card_range(&self, entry: &uapi::userdma_transfer) -> Result {
+        range::check(
+            entry.card_offset,
+            entry.length,
+            self.card_size,
+            self.alignment,
+        )
+        .map_err(range_error)
     }
 
     pub(super) fn cancel(&self, dev: &Device<Self>, arg: usize) -> Result {

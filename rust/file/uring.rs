@@ -9,20 +9,33 @@ use super::{
     OpenFile, //
 };
 use crate::{
+    buffer::{
+        register,
+        User, //
+    },
     completion::{
         Patience,
         Teller, //
     },
     ext::{
         chardev::Device,
+        lent::Lent,
         uring::{
             Id,
             Request, //
         }, //
     },
+    hw::Direction,
+    queue::{
+        Transfer,
+        Work, //
+    },
     service,
     uapi, //
 };
+
+/// What a command keeps that keeps nothing.
+const NOTHING: Option<KBox<()>> = None;
 
 /// Bytes of an entry of a ring that are ours.
 const PAYLOAD: usize = 80;
@@ -56,27 +69,27 @@ impl OpenFile {
     fn uring_transfer(&self, dev: &Device<Self>, request: Request) -> Result<u32> {
         let entry = payload::<uapi::userdma_transfer>(&request)?;
         let full = request.file_nonblock();
+        let check = || match request.fixed() {
+            true => self.check_fixed(&entry).map(drop),
+            false => self.work(&entry, None).map(drop),
+        };
         let patience = Patience {
             deadline: service::NEVER,
             nonblock: full || request.nonblock(),
         };
         let mut batch = [None];
-        let reserved = self.reserve(&mut batch, &entry, Teller::Ring, patience);
+        let reserved = self.reserve(&mut batch, check, Teller::Ring, patience);
         if full && reserved == Err(EAGAIN) {
             // Returned, it would mean that a thread of io_uring's should try.
-            request.begin().complete(EAGAIN.to_errno(), 0);
+            request.begin(NOTHING).complete(EAGAIN.to_errno(), 0);
             return Err(EIOCBQUEUED);
         }
         // There is no system call to begin again.
         reserved.map_err(|error| if error == ERESTARTSYS { EINTR } else { error })?;
         if let [Some(transfer)] = &mut batch {
-            match self.assign(transfer, &entry, None) {
-                // From here on it ends by itself, whatever happens.
-                Ok(()) => transfer.command = Some(request.begin()),
-                Err(error) => {
-                    self.give_back_all(dev, &mut batch, Teller::Ring);
-                    return Err(error);
-                }
+            if let Err(error) = self.begin(dev, request, &entry, transfer) {
+                self.give_back_all(dev, &mut batch, Teller::Ring);
+                return Err(error);
             }
         }
         match dev.with(|bound| bound.card.engine.submit(&mut batch)) {
@@ -93,6 +106,65 @@ impl OpenFile {
             }
         }
         Err(EIOCBQUEUED)
+    }
+
+    /// Gives a transfer its job. If that is good it ends by itself from here on, whatever happens.
+    fn begin(
+        &self,
+        dev: &Device<Self>,
+        request: Request,
+        entry: &uapi::userdma_transfer,
+        transfer: &mut Transfer,
+    ) -> Result {
+        let (work, kept) = if request.fixed() {
+            let work = self.fixed_work(dev, &request, entry)?;
+            // The last user is the command: the ring's memory is no buffer any more when it completes.
+            let kept = KBox::new(work.buffer.clone(), GFP_KERNEL)?;
+            (work, Some(kept))
+        } else {
+            (self.work(entry, None)?, None)
+        };
+        self.assign(transfer, entry, work)?;
+        transfer.command = Some(request.begin(kept));
+        Ok(())
+    }
+
+    /// Checks what can be checked of a transfer of the ring's memory before that is looked at.
+    fn check_fixed(&self, entry: &uapi::userdma_transfer) -> Result<Direction> {
+        let direction = self.direction(entry)?;
+        require(entry.buffer == 0)?;
+        require(entry.length & (self.alignment - 1) == 0)?;
+        self.check_card_range(entry)?;
+        Ok(direction)
+    }
+
+    /// Makes a buffer of memory that is registered with the ring, for one transfer.
+    fn fixed_work(
+        &self,
+        dev: &Device<Self>,
+        request: &Request,
+        entry: &uapi::userdma_transfer,
+    ) -> Result<Work> {
+        let direction = self.check_fixed(entry)?;
+        let write = direction == Direction::FromCard;
+        let memory = request.memory(entry.buffer_offset, entry.length, write)?;
+        let mut user = Some(User {
+            lent: Lent::new(memory, None, None)?,
+            source_only: !write,
+        });
+        let buffer = dev.with(|bound| {
+            let card = bound.card;
+            register(&card.buffers, card.reach(), &mut user)
+        })?;
+        Ok(Work {
+            direction,
+            handle: 0,
+            buffer,
+            offset: 0,
+            length: entry.length,
+            card_offset: entry.card_offset,
+            timeout_ns: entry.timeout_ns,
+        })
     }
 
     /// The ring ends: what has not begun is not waited for.

@@ -53,7 +53,7 @@
 #define USERDMA_IOCTL_TYPE 0xDA
 
 /* The version of this header. It grows with every addition. */
-#define USERDMA_ABI_VERSION 3
+#define USERDMA_ABI_VERSION 4
 
 /*
  * An anonymous enum, not #define: bindgen does not evaluate macros that expand
@@ -110,6 +110,8 @@ enum {
 	USERDMA_CAP_REGISTER = 1 << 8,
 	/* IORING_OP_URING_CMD */
 	USERDMA_CAP_URING = 1 << 9,
+	/* the same, of memory that is registered with the ring */
+	USERDMA_CAP_URING_FIXED = 1 << 10,
 };
 
 /* How the card interrupts, in userdma_info.out_interrupt. */
@@ -597,6 +599,10 @@ enum {
 	 * the bytes are in big_cqe[0], also with an errno. No place free: it waits
 	 * in a thread of io_uring's, or completes with EAGAIN if the file has
 	 * O_NONBLOCK.
+	 *
+	 * With IORING_URING_CMD_FIXED in sqe->uring_cmd_flags the memory is
+	 * what sqe->buf_index names of the ring's registered buffers: buffer
+	 * is 0, and buffer_offset the address in the program. Since 4.
 	 */
 	USERDMA_URING_TRANSFER = 1,
 	/*

@@ -25,6 +25,7 @@ use super::{
         system, //
     },
     array,
+    Kind,
     Pinned,
     BATCH, //
 };
@@ -187,7 +188,7 @@ impl Pinned {
         if write {
             flags |= bindings::FOLL_WRITE;
         }
-        let mut this = Self::new(expected(length), write)?;
+        let mut this = Self::new(expected(length), Kind::Pinned { written: write })?;
         let mut pages = array(1)?;
         let mut at = address;
         // One page tells whether it is hugetlbfs: a page of that is mapped whole or not at all, hence
@@ -234,7 +235,7 @@ impl Pinned {
             write,
         } = *memfd;
         let end = offset.checked_add(length).ok_or(EOVERFLOW)?;
-        let mut this = Self::new(expected(length), write)?;
+        let mut this = Self::new(expected(length), Kind::Pinned { written: write })?;
         // Enough for a step of huge pages.
         let mut folios = array::<bindings::folio>(expected(length.min(STEP)))?;
         let mut at = offset;

@@ -15,6 +15,7 @@ use kernel::{
 use super::{
     super::shim,
     array,
+    Kind,
     Pinned,
     BATCH, //
 };
@@ -46,7 +47,7 @@ impl Pinned {
         if !unsafe { shim::userdma_iter_user_backed(iter) } {
             return Err(EFAULT);
         }
-        let mut this = Self::new(4, write)?;
+        let mut this = Self::new(4, Kind::Pinned { written: write })?;
         let mut pages = array::<bindings::page>(most.div_ceil(PAGE_SIZE) + 1)?;
         let mut extracted = 0;
         while extracted < most {

@@ -93,6 +93,8 @@ pub struct Capabilities {
     pub register: bool,
     /// Takes transfers by io_uring.
     pub uring: bool,
+    /// Takes transfers of memory that is registered with a ring of io_uring's.
+    pub uring_fixed: bool,
 }
 
 /// How a card interrupts.
@@ -217,6 +219,7 @@ impl From<u64> for Capabilities {
             abort: has(sys::USERDMA_CAP_ABORT),
             register: has(sys::USERDMA_CAP_REGISTER),
             uring: has(sys::USERDMA_CAP_URING),
+            uring_fixed: has(sys::USERDMA_CAP_URING_FIXED),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod data;
 mod ends;
+mod fixed;
 mod refused;
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -54,6 +55,29 @@ pub(super) const TESTS: &[Test] = &[
         "a ring whose entries are too small",
         refused::small,
     ),
+    Test::new(
+        "uring.fixed",
+        "memory that is registered with the ring, of each kind",
+        fixed::moved,
+    )
+    .seconds(120),
+    Test::new(
+        "uring.fixed_refused",
+        "what is wrong with an entry that names the ring's memory",
+        fixed::refused,
+    ),
+    Test::new(
+        "uring.fixed_gone",
+        "the ring lets go of the memory, and the program, while the card works on it",
+        fixed::gone,
+    )
+    .seconds(120),
+    Test::new(
+        "uring.fixed_unbind",
+        "the card goes while it works on the ring's memory",
+        fixed::unbind,
+    )
+    .seconds(120),
     Test::new(
         "uring.cancel",
         "withdrawn by another command, and by CANCEL",
@@ -137,19 +161,32 @@ impl Ring {
 
     /// Puts down a command.
     fn push(&mut self, op: u32, payload: &[u8], tag: u64) -> Outcome {
-        self.push_with(op, payload, tag, squeue::Flags::empty())
+        self.push_entry(op, payload, tag, None, squeue::Flags::empty())
     }
 
     /// The same with flags of its entry.
     fn push_with(&mut self, op: u32, payload: &[u8], tag: u64, flags: squeue::Flags) -> Outcome {
+        self.push_entry(op, payload, tag, None, flags)
+    }
+
+    /// Puts down a command that may name memory of the ring.
+    fn push_entry(
+        &mut self,
+        op: u32,
+        payload: &[u8],
+        tag: u64,
+        memory: Option<u16>,
+        flags: squeue::Flags,
+    ) -> Outcome {
         let mut bytes = [0; 80];
         bytes[..payload.len()].copy_from_slice(payload);
         let entry = match self.file {
-            File::Own(fd) => opcode::UringCmd80::new(fd, op).cmd(bytes).build(),
-            File::Fixed(fd) => opcode::UringCmd80::new(fd, op).cmd(bytes).build(),
+            File::Own(fd) => opcode::UringCmd80::new(fd, op),
+            File::Fixed(fd) => opcode::UringCmd80::new(fd, op),
         };
+        let entry = entry.cmd(bytes).buf_index(memory).build();
         let entry = entry.user_data(tag).flags(flags);
-        // SAFETY: the entry names no memory; the driver reaches only buffers that it knows by handle.
+        // SAFETY: the driver reaches only buffers that it knows by handle, and memory that the ring has pinned.
         unsafe { self.ring.submission().push(&entry) }?;
         Ok(())
     }
