@@ -75,8 +75,8 @@ impl Ahead {
         let time = now().saturating_sub(timed.since);
         if time > LONGEST_NS {
             let chains = (timed.ended_chains as u64).saturating_mul(LONGEST_NS) / time;
-            // CAST: Fewer than there were.
-            self.chains = chains as usize;
+            // Fewer than have ended.
+            self.chains = usize::try_from(chains).unwrap_or(usize::MAX);
             self.bytes = timed.ended_bytes.saturating_mul(LONGEST_NS) / time;
         } else if timed.ended_chains >= timed.chains {
             self.chains = self.chains.max(timed.chains.saturating_mul(2));

@@ -82,7 +82,7 @@ pub(crate) fn free() -> Outcome<usize> {
     let free = guest::meminfo("HugePages_Free")?;
     let reserved = guest::meminfo("HugePages_Rsvd")?;
     // Linux lets that go below 0 while a page is pinned that nobody maps any more.
-    Ok(size(free.checked_sub(reserved).unwrap_or(0)))
+    Ok(size(free.saturating_sub(reserved)))
 }
 
 impl Drop for Pool {
