@@ -87,7 +87,7 @@ fn once(context: &mut Context, lab: &mut Lab, slots: &mut [Slot], wait: bool) ->
             load.check_lost()?;
         }
         for slot in &*slots {
-            check!(slot.card.counter("timeouts")? >= 1);
+            check!(slot.card.counter("timeouts")? >= 1, "{}", slot.name);
         }
     }
     pull(lab, slots)?;
