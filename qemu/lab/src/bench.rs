@@ -50,6 +50,31 @@ const MARK: &str = "bench: ";
 const SECONDS: u64 = 900;
 const USUAL: Duration = Duration::from_secs(60);
 
+/// What is counted.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Selection {
+    /// Only these groups of tables, such as 'transfer,uring', in one guest.
+    #[arg(long, env = "FILTER", default_value = "")]
+    filter: String,
+    /// The guest of FILTER.
+    #[arg(long, env = "GUEST", default_value = figures::PLAIN)]
+    guest: String,
+}
+
+impl Selection {
+    /// Whether everything is counted.
+    fn all(&self) -> bool {
+        self.filter.is_empty()
+    }
+
+    fn guests(&self) -> Vec<&str> {
+        match self.all() {
+            true => GUESTS.map(|(name, _)| name).to_vec(),
+            false => vec![&self.guest],
+        }
+    }
+}
+
 /// What the file of figures holds.
 #[derive(Serialize)]
 struct File<'a> {
@@ -61,15 +86,30 @@ struct File<'a> {
 }
 
 /// Counts, prints, judges. Returns whether everything holds.
-pub(crate) fn run(places: &Places, config: &Config, steps: &Steps) -> Result<bool> {
-    let models = config.need_models(GUESTS.map(|(name, _)| name))?;
+pub(crate) fn run(
+    places: &Places,
+    config: &Config,
+    steps: &Steps,
+    selection: &Selection,
+) -> Result<bool> {
+    let models = config.need_models(selection.guests())?;
     let prepared = prepare::all(places, steps, config, models)?;
     let run = Run::begin(places)?;
     let tally = Tally::default();
-    let figures = count(places, config, steps, &prepared, &run, &tally)?;
+    let setting = Setting {
+        places,
+        config,
+        prepared: &prepared,
+        run: &run,
+        selection,
+    };
+    let figures = count(&setting, steps, &tally)?;
 
-    let crossings = crossing::all(&figures)?;
-    let limits = limits::all(&figures)?;
+    let crossings = match figures.has("request") && figures.has("copy") {
+        true => crossing::all(&figures)?,
+        false => Vec::new(),
+    };
+    let limits = limits::all(&figures, selection.all())?;
     let mut text = format!(
         "Guest instructions, medians; stock kernel {}\n",
         prepared.stock.kernel.release
@@ -101,20 +141,23 @@ pub(crate) fn run(places: &Places, config: &Config, steps: &Steps) -> Result<boo
     Ok(tally.finish())
 }
 
+/// What a boot needs.
+struct Setting<'a> {
+    places: &'a Places,
+    config: &'a Config,
+    prepared: &'a Prepared,
+    run: &'a Run,
+    selection: &'a Selection,
+}
+
 /// Boots the guests side by side and collects their rows.
-fn count(
-    places: &Places,
-    config: &Config,
-    steps: &Steps,
-    prepared: &Prepared,
-    run: &Run,
-    tally: &Tally,
-) -> Result<Figures> {
-    let step = steps.begin("counting instructions in two guests", USUAL);
+fn count(setting: &Setting<'_>, steps: &Steps, tally: &Tally) -> Result<Figures> {
+    let guests = setting.selection.guests();
+    let step = steps.begin("counting instructions", USUAL);
     let counted = std::thread::scope(|scope| {
-        let lanes: Vec<_> = GUESTS
+        let lanes: Vec<_> = guests
             .iter()
-            .map(|(name, _)| scope.spawn(move || boot(places, config, prepared, run, name)))
+            .map(|name| scope.spawn(move || boot(setting, name)))
             .collect();
         while lanes.iter().any(|lane| !lane.is_finished()) {
             step.tick();
@@ -130,7 +173,7 @@ fn count(
     })?;
     step.done();
     let mut figures = Figures::default();
-    for ((name, _), (report, rows)) in GUESTS.iter().zip(counted) {
+    for (name, (report, rows)) in guests.iter().zip(counted) {
         for test in report.tests {
             tally.add(shown(name, test));
         }
@@ -140,20 +183,21 @@ fn count(
     Ok(figures)
 }
 
-fn boot(
-    places: &Places,
-    config: &Config,
-    prepared: &Prepared,
-    run: &Run,
-    name: &str,
-) -> Result<(Report, Vec<Row>)> {
-    let machine = config.guest(name)?;
+fn boot(setting: &Setting<'_>, name: &str) -> Result<(Report, Vec<Row>)> {
+    let Setting {
+        places, prepared, ..
+    } = setting;
+    let machine = setting.config.guest(name)?;
+    let mut argv = [PROGRAM, "--parameters", &machine.parameters]
+        .map(str::to_owned)
+        .to_vec();
+    if !setting.selection.all() {
+        argv.extend(["--only".to_owned(), setting.selection.filter.clone()]);
+    }
     let job = Job {
         work: vec![Work {
             name: "count".to_owned(),
-            argv: [PROGRAM, "--parameters", &machine.parameters]
-                .map(str::to_owned)
-                .to_vec(),
+            argv,
             judge: Judge::Output {
                 exit: 0,
                 says: Vec::new(),
@@ -165,7 +209,7 @@ fn boot(
     };
     let pair = &prepared.pair;
     let job = guest::job(prepared, pair, machine, job)?;
-    let directory = run.directory(name)?;
+    let directory = setting.run.directory(name)?;
     let (sender, lines) = mpsc::channel();
     let live = |line: &str| {
         if let Some(row) = line.strip_prefix(MARK) {

@@ -66,7 +66,7 @@ enum Commands {
     /// Run a suite in full size.
     Soak(Selection),
     /// Count instructions, print the tables, judge what is promised of them.
-    Bench,
+    Bench(bench::Selection),
     /// Break the module in known ways, and show that tests notice.
     Mutants {
         /// Only mutants of qemu/mutants.toml that match, such as 'unpin-*'.
@@ -151,7 +151,7 @@ impl Cli {
             Commands::Shell(machine) => shell(&places, &config, &steps, &machine)?,
             Commands::Test(selection) => test(&places, &config, &steps, selection, false)?,
             Commands::Soak(selection) => test(&places, &config, &steps, selection, true)?,
-            Commands::Bench => bench::run(&places, &config, &steps)?,
+            Commands::Bench(selection) => bench::run(&places, &config, &steps, &selection)?,
             Commands::Mutants { filter, kernel } => {
                 let filter = filter.filter(|pattern| !pattern.is_empty());
                 mutants::run(&places, &config, &steps, filter.as_deref(), kernel)?

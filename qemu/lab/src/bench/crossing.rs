@@ -96,6 +96,9 @@ fn crossing(estimates: &[Estimate]) -> Option<u64> {
 
 /// The crossings as a table.
 pub(crate) fn text(crossings: &[Crossing]) -> String {
+    if crossings.is_empty() {
+        return String::new();
+    }
     let mut text = "\nFrom where on direct requests cost no more than copied ones\n".to_owned();
     for one in crossings {
         let at = match (one.bytes, one.estimates.last()) {

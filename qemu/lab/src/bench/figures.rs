@@ -42,6 +42,12 @@ impl Figures {
         self.0.insert(guest.to_owned(), rows);
     }
 
+    /// Whether each guest has counted this table.
+    pub(crate) fn has(&self, table: &str) -> bool {
+        let mut guests = self.0.keys();
+        guests.all(|guest| self.rows(guest, table).next().is_some())
+    }
+
     /// A guest's rows of a table.
     pub(crate) fn rows<'a>(
         &'a self,

@@ -8,7 +8,7 @@ use crate::bench::figures::Row;
 use crate::bench::GUESTS;
 
 /// The tables in their order, and what stands above them.
-const TITLES: [(&str, &str); 7] = [
+const TITLES: [(&str, &str); 10] = [
     ("base", "A system call"),
     (
         "register",
@@ -23,7 +23,16 @@ const TITLES: [(&str, &str); 7] = [
         "copy",
         "BUF_REGISTER and BUF_FREE together, against copying as much: pread() of a memfd",
     ),
-    ("transfer", "A transfer that is not waited for"),
+    ("edu", "edu: a transfer that is not waited for"),
+    (
+        "transfer",
+        "edu-daq: SUBMIT of a batch, and WAIT for all of it when it is ready",
+    ),
+    ("cancel", "edu-daq: CANCEL"),
+    (
+        "uring",
+        "io_uring_enter() of a batch; of transfers of edu-daq also to take what is ready",
+    ),
     ("request", "pread() and pwrite() of the card"),
 ];
 
@@ -41,9 +50,14 @@ fn one(figures: &Figures, table: &str, title: &str) -> String {
         .map(|(guest, name)| (*name, figures.rows(guest, table).collect::<Vec<_>>()))
         .filter(|(_, rows)| !rows.is_empty())
         .collect();
+    if guests.is_empty() {
+        return String::new();
+    }
     let mut lines = vec![vec![String::new()], vec![String::new()]];
     for (name, rows) in &guests {
-        let names = rows[0].values.iter().map(|value| value.name.clone());
+        let longest = rows.iter().max_by_key(|row| row.values.len());
+        let names = longest.into_iter().flat_map(|row| &row.values);
+        let names = names.map(|value| value.name.clone());
         for (number, value) in names.enumerate() {
             lines[0].push(if number == 0 {
                 format!("{name}:")

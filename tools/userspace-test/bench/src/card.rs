@@ -56,6 +56,7 @@ calls! {
     userdma_buf_free = USERDMA_IOCTL_BUF_FREE;
     userdma_submit = USERDMA_IOCTL_SUBMIT;
     userdma_wait = USERDMA_IOCTL_WAIT;
+    userdma_cancel = USERDMA_IOCTL_CANCEL;
 }
 
 impl Card {
@@ -94,11 +95,20 @@ impl Card {
 
     /// Its name on the bus.
     pub(crate) fn bus_name(&self) -> Result<String> {
-        let name = self.info()?.out_bus_name;
-        let bytes: Vec<u8> = name.iter().map(|byte| byte.to_ne_bytes()[0]).collect();
-        let name = CStr::from_bytes_until_nul(&bytes).context("the card's name has no end")?;
-        Ok(name.to_str()?.to_owned())
+        text(&self.info()?.out_bus_name)
     }
+
+    /// The name of its kind.
+    pub(crate) fn backend(&self) -> Result<String> {
+        text(&self.info()?.out_backend)
+    }
+}
+
+/// A name as INFO gives it.
+fn text(name: &[std::ffi::c_char]) -> Result<String> {
+    let bytes: Vec<u8> = name.iter().map(|byte| byte.to_ne_bytes()[0]).collect();
+    let name = CStr::from_bytes_until_nul(&bytes).context("a name has no end")?;
+    Ok(name.to_str()?.to_owned())
 }
 
 /// BUF_REGISTER of the first `length` bytes.
@@ -133,28 +143,33 @@ pub(crate) fn free(handle: u32) -> sys::userdma_buf_free {
     }
 }
 
-/// SUBMIT of one transfer, which must live until the call was made.
-pub(crate) fn submit(transfer: &sys::userdma_transfer) -> sys::userdma_submit {
+/// SUBMIT of transfers, which must live until the call was made.
+pub(crate) fn submit(transfers: &[sys::userdma_transfer]) -> sys::userdma_submit {
     sys::userdma_submit {
         size: sys::size_of::<sys::userdma_submit>(),
-        entries: wide(std::ptr::from_ref(transfer).expose_provenance()),
+        entries: wide(transfers.as_ptr().expose_provenance()),
         entry_size: sys::size_of::<sys::userdma_transfer>(),
-        count: 1,
+        count: narrow(transfers.len()),
         ..Default::default()
     }
 }
 
-/// WAIT for one completion, which must live until the call was made.
-pub(crate) fn wait(room: &mut sys::userdma_completion) -> sys::userdma_wait {
+/// WAIT for as many completions as there is room for, which must live until the call was made.
+pub(crate) fn wait(room: &mut [sys::userdma_completion]) -> sys::userdma_wait {
     sys::userdma_wait {
         size: sys::size_of::<sys::userdma_wait>(),
-        entries: wide(std::ptr::from_mut(room).expose_provenance()),
+        entries: wide(room.as_mut_ptr().expose_provenance()),
         entry_size: sys::size_of::<sys::userdma_completion>(),
-        max: 1,
-        min: 1,
+        max: narrow(room.len()),
+        min: narrow(room.len()),
         deadline_ns: sys::USERDMA_WAIT_FOREVER,
         ..Default::default()
     }
+}
+
+/// A count as the ABI has it.
+fn narrow(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 /// A length as the ABI has it.

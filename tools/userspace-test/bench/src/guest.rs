@@ -15,14 +15,38 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 
+use crate::card::Card;
+
 /// The card that is measured.
 pub(crate) const NODE: &str = "/dev/userdma0";
+/// More than there are.
+const NODES: u32 = 8;
 /// Where the laboratory puts the module.
 const MODULE: &str = "/lib/modules/userdma.ko";
 const PCI: &str = "/sys/bus/pci";
 
 /// How long a node may take to come.
 const NODE_WAIT: Duration = Duration::from_secs(5);
+
+/// The first node of a card with this backend.
+pub(crate) fn node_of(backend: &str) -> Result<PathBuf> {
+    nodes_of(backend)?
+        .into_iter()
+        .next()
+        .with_context(|| format!("there is no {backend}"))
+}
+
+/// The nodes of all cards with this backend.
+pub(crate) fn nodes_of(backend: &str) -> Result<Vec<PathBuf>> {
+    let mut nodes = Vec::new();
+    for number in 0..NODES {
+        let node = PathBuf::from(format!("/dev/userdma{number}"));
+        if node.exists() && Card::open(&node)?.backend()? == backend {
+            nodes.push(node);
+        }
+    }
+    Ok(nodes)
+}
 
 /// Gives a card to another driver, which takes it at once.
 pub(crate) fn rebind(bus_name: &str, driver: &str) -> Result<()> {

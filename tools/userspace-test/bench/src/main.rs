@@ -5,12 +5,15 @@
 //!
 //! * [`counter`]: how instructions are counted; [`report`]: what is printed
 //! * [`memory`]: the kinds of memory; [`card`]: userdma's calls, one by one;
-//!   [`vfio`]: the peer; [`guest`]: cards and modules
+//!   [`vfio`]: the peer; [`guest`]: cards and modules; [`lab`]: models of cards
+//! * [`keeper`]: a program that runs when no other does
 //! * [`tables`]: what is measured
 
 mod card;
 mod counter;
 mod guest;
+mod keeper;
+mod lab;
 mod memory;
 mod report;
 mod tables;
@@ -23,6 +26,7 @@ use clap::Parser;
 
 use crate::counter::Counter;
 use crate::report::Report;
+use crate::tables::Group;
 
 /// Counts the instructions of userdma's calls; `make bench` starts it.
 #[derive(Debug, Parser)]
@@ -30,6 +34,9 @@ struct Options {
     /// Parameters with which userdma.ko was loaded; it is loaded anew.
     #[arg(long, default_value = "")]
     parameters: String,
+    /// Only these groups of tables, such as 'transfer,uring'.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Group>,
 }
 
 fn main() -> ExitCode {
@@ -45,7 +52,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     let counter = Counter::new()?;
     let mut report = Report::default();
-    tables::run(&counter, &options.parameters, &mut report)?;
+    tables::run(&counter, &options.parameters, &options.only, &mut report)?;
     // Only now: output is work for the kernel, and some of it is done later.
     report.print()
 }

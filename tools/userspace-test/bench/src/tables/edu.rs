@@ -30,8 +30,8 @@ pub(super) fn run(counter: &Counter, card: &Card, report: &mut Report) -> Result
             ..Default::default()
         };
         let mut completion = sys::userdma_completion::default();
-        let mut submit = card::submit(&transfer);
-        let mut wait = card::wait(&mut completion);
+        let mut submit = card::submit(std::slice::from_ref(&transfer));
+        let mut wait = card::wait(std::slice::from_mut(&mut completion));
         // SAFETY: its one transfer lives.
         let (submitted, result) = counter.time_of(|| unsafe { card.call(&mut submit) });
         result.context("SUBMIT")?;
@@ -47,7 +47,7 @@ pub(super) fn run(counter: &Counter, card: &Card, report: &mut Report) -> Result
         Ok((submitted, waited))
     })?;
     report.row(
-        "transfer",
+        "edu",
         "one transfer of 4 KiB",
         [
             ("SUBMIT", all.iter().map(|one| one.0).collect()),

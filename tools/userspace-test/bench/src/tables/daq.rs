@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What is measured on edu-daq: small transfers, by ioctl and by io_uring.
+
+mod transfer;
+mod uring;
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use anyhow::Context;
+use anyhow::Result;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use userdma::sys;
+
+use crate::card;
+use crate::card::wide;
+use crate::card::Card;
+use crate::counter::Counter;
+use crate::guest;
+use crate::keeper::Keeper;
+use crate::lab::Model;
+use crate::memory::PAGE;
+use crate::report::Report;
+
+/// The card.
+const BACKEND: &str = "edu-daq";
+
+/// What a transfer moves here.
+const SMALL: usize = 64;
+
+/// The channel that is used.
+const CHANNEL: u16 = 0;
+
+/// Longer than the model takes for all that was held, in the guest's time.
+const ENOUGH: Duration = Duration::from_millis(2);
+
+/// What the measurements share.
+struct Bench<'a> {
+    counter: &'a Counter,
+    card: Card,
+    model: Model,
+    /// A coherent buffer of a page.
+    buffer: u32,
+    keeper: Keeper,
+}
+
+impl<'a> Bench<'a> {
+    fn new(counter: &'a Counter) -> Result<Self> {
+        let card = Card::open(&guest::node_of(BACKEND)?)?;
+        // Before anything is asked of the host.
+        let keeper = Keeper::start()?;
+        let model = Model::at(&card.bus_name()?)?;
+        let mut buffer = card::alloc(sys::USERDMA_BUF_COHERENT, PAGE);
+        // SAFETY: it names no arrays.
+        unsafe { card.call(&mut buffer) }.context("BUF_ALLOC")?;
+        Ok(Self {
+            counter,
+            card,
+            model,
+            buffer: buffer.out_handle,
+            keeper,
+        })
+    }
+
+    /// So many transfers to the card.
+    fn transfers(&self, count: usize) -> Result<Vec<sys::userdma_transfer>> {
+        let transfer = sys::userdma_transfer {
+            op: sys::USERDMA_OP_TO_CARD.try_into()?,
+            channel: CHANNEL,
+            buffer: self.buffer,
+            length: wide(SMALL),
+            ..Default::default()
+        };
+        let one = |number| sys::userdma_transfer {
+            user_data: wide(number),
+            ..transfer
+        };
+        Ok((0..count).map(one).collect())
+    }
+
+    /// Nothing ends from now on.
+    fn hold(&mut self) -> Result<()> {
+        self.model.hold(CHANNEL.into())
+    }
+
+    /// Lets all end, and waits for it.
+    fn release(&mut self) -> Result<()> {
+        self.model.release()?;
+        self.settle()
+    }
+
+    /// Waits until the card has nothing more to do and the driver has heard of it.
+    fn settle(&self) -> Result<()> {
+        std::thread::sleep(ENOUGH);
+        Ok(())
+    }
+
+    /// Waits until a record waits for WAIT.
+    fn ready(&self) -> Result<()> {
+        let mut fds = [PollFd::new(self.card.file(), PollFlags::IN)];
+        rustix::event::poll(&mut fds, None)?;
+        ensure!(
+            fds[0].revents() == PollFlags::IN,
+            "poll gave {:?}",
+            fds[0].revents()
+        );
+        Ok(())
+    }
+}
+
+/// Submission, and collecting what is ready.
+pub(super) fn transfers(counter: &Counter, report: &mut Report) -> Result<()> {
+    transfer::run(&mut Bench::new(counter)?, report)
+}
+
+/// The same by io_uring.
+pub(super) fn uring(counter: &Counter, report: &mut Report) -> Result<()> {
+    uring::run(&mut Bench::new(counter)?, report)
+}
