@@ -8,7 +8,7 @@ use crate::bench::figures::Row;
 use crate::bench::GUESTS;
 
 /// The tables in their order, and what stands above them.
-const TITLES: [(&str, &str); 10] = [
+const TITLES: [(&str, &str); 12] = [
     ("base", "A system call"),
     (
         "register",
@@ -23,6 +23,10 @@ const TITLES: [(&str, &str); 10] = [
         "copy",
         "BUF_REGISTER and BUF_FREE together, against copying as much: pread() of a memfd",
     ),
+    (
+        "memory",
+        "32 MiB that a card can reach: allocated, mapped, and each page written to",
+    ),
     ("edu", "edu: a transfer that is not waited for"),
     (
         "transfer",
@@ -32,6 +36,10 @@ const TITLES: [(&str, &str); 10] = [
     (
         "uring",
         "io_uring_enter() of a batch; of transfers of edu-daq also to take what is ready",
+    ),
+    (
+        "wake",
+        "From the interrupt to the program that sleeps for it; to edu-daq one transfer was given",
     ),
     ("request", "pread() and pwrite() of the card"),
 ];

@@ -57,6 +57,7 @@ calls! {
     userdma_submit = USERDMA_IOCTL_SUBMIT;
     userdma_wait = USERDMA_IOCTL_WAIT;
     userdma_cancel = USERDMA_IOCTL_CANCEL;
+    userdma_eventfd = USERDMA_IOCTL_EVENTFD;
 }
 
 impl Card {

@@ -71,11 +71,20 @@ impl Counter {
 }
 
 /// Calls `f` until it has given so many results that count, and gives these.
-pub(crate) fn repeat<T>(mut f: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
+pub(crate) fn repeat<T>(f: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
+    repeat_times(TIMES, f)
+}
+
+/// The same of a figure that is not always the same.
+pub(crate) fn repeat_more<T>(f: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
+    repeat_times(3 * TIMES, f)
+}
+
+fn repeat_times<T>(times: usize, mut f: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
     for _ in 0..WARM_UP {
         f()?;
     }
-    (0..TIMES).map(|_| f()).collect()
+    (0..times).map(|_| f()).collect()
 }
 
 /// The middle one.

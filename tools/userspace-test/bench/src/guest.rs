@@ -19,7 +19,11 @@ use crate::card::Card;
 
 /// The card that is measured.
 pub(crate) const NODE: &str = "/dev/userdma0";
-/// More than there are.
+/// The vendor of the cards, and their kinds.
+const VENDOR: u16 = 0x1234;
+pub(crate) const EDU: u16 = 0x11e8;
+pub(crate) const EDU_DAQ: u16 = 0x11e9;
+/// More nodes than there are.
 const NODES: u32 = 8;
 /// Where the laboratory puts the module.
 const MODULE: &str = "/lib/modules/userdma.ko";
@@ -30,22 +34,30 @@ const NODE_WAIT: Duration = Duration::from_secs(5);
 
 /// The first node of a card with this backend.
 pub(crate) fn node_of(backend: &str) -> Result<PathBuf> {
-    nodes_of(backend)?
-        .into_iter()
-        .next()
-        .with_context(|| format!("there is no {backend}"))
-}
-
-/// The nodes of all cards with this backend.
-pub(crate) fn nodes_of(backend: &str) -> Result<Vec<PathBuf>> {
-    let mut nodes = Vec::new();
     for number in 0..NODES {
         let node = PathBuf::from(format!("/dev/userdma{number}"));
         if node.exists() && Card::open(&node)?.backend()? == backend {
-            nodes.push(node);
+            return Ok(node);
         }
     }
-    Ok(nodes)
+    bail!("there is no {backend}")
+}
+
+/// The places on the bus of all cards of a kind, whatever driver they have.
+pub(crate) fn cards(kind: u16) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(Path::new(PCI).join("devices"))? {
+        let entry = entry?;
+        let is = |file: &str, number: u16| -> Result<bool> {
+            let text = fs::read_to_string(entry.path().join(file))?;
+            Ok(text.trim() == format!("{number:#06x}"))
+        };
+        if is("vendor", VENDOR)? && is("device", kind)? {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Gives a card to another driver, which takes it at once.

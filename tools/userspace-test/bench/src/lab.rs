@@ -18,7 +18,7 @@ use serde_json::Value;
 const VARIABLE: &str = "USERDMA_LAB";
 
 /// Longer than anything here takes: `heal` ends it.
-const SLOW_MS: u32 = 600_000;
+const HELD_MS: u32 = 600_000;
 
 /// The control socket of a model.
 #[derive(Debug)]
@@ -49,7 +49,12 @@ impl Model {
 
     /// From now on a chain that a channel has begun does not end.
     pub(crate) fn hold(&mut self, channel: u32) -> Result<()> {
-        let fault = json!({ "fault": "slow-all", "channel": channel, "ms": SLOW_MS });
+        self.slow(channel, HELD_MS)
+    }
+
+    /// From now on each chain of a channel takes so much longer, in the host's time.
+    pub(crate) fn slow(&mut self, channel: u32, ms: u32) -> Result<()> {
+        let fault = json!({ "fault": "slow-all", "channel": channel, "ms": ms });
         self.control(&json!({ "inject": fault })).map(drop)
     }
 

@@ -5,7 +5,7 @@
 //!
 //! * [`counter`]: how instructions are counted; [`report`]: what is printed
 //! * [`memory`]: the kinds of memory; [`card`]: userdma's calls, one by one;
-//!   [`vfio`]: the peer; [`guest`]: cards and modules; [`lab`]: models of cards
+//!   [`vfio`], [`uio`]: the peers; [`registers`]: a card's, mapped; [`guest`]: cards and modules; [`lab`]: models of cards
 //! * [`keeper`]: a program that runs when no other does
 //! * [`tables`]: what is measured
 
@@ -15,8 +15,10 @@ mod guest;
 mod keeper;
 mod lab;
 mod memory;
+mod registers;
 mod report;
 mod tables;
+mod uio;
 mod vfio;
 
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ mod base;
 mod copy;
 mod daq;
 mod edu;
+mod memory;
 mod register;
 mod request;
 mod witness;
@@ -22,9 +23,6 @@ use crate::guest;
 use crate::report::Report;
 use crate::vfio::Vfio;
 
-/// The card that VFIO gets.
-const PEER: &str = "/dev/userdma1";
-
 /// The size of the large buffers.
 const LARGE: usize = 64 << 20;
 
@@ -34,22 +32,26 @@ pub(crate) enum Group {
     Base,
     Register,
     Alloc,
+    Memory,
     Copy,
     Edu,
     Transfer,
     Uring,
+    Wake,
     Request,
 }
 
 impl Group {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Base,
         Self::Register,
         Self::Alloc,
+        Self::Memory,
         Self::Copy,
         Self::Edu,
         Self::Transfer,
         Self::Uring,
+        Self::Wake,
         Self::Request,
     ];
 
@@ -62,20 +64,28 @@ impl Group {
                 // VFIO maps nothing without an IOMMU.
                 let iommu = u64::from(sys::USERDMA_CAP_IOMMU);
                 let vfio = match card.info()?.out_capabilities & iommu != 0 {
-                    true => Some(Vfio::take(Path::new(PEER))?),
+                    true => Some(Vfio::take(&peer(guest::EDU)?)?),
                     false => None,
                 };
                 register::run(counter, &card, vfio.as_ref(), report)
             }
             Self::Alloc => alloc::run(counter, &card()?, report),
+            Self::Memory => memory::run(counter, &card()?, report),
             Self::Copy => copy::run(counter, &card()?, report),
             Self::Edu => edu::run(counter, &card()?, report),
             Self::Transfer => daq::transfers(counter, report),
             Self::Uring => daq::uring(counter, report),
+            Self::Wake => daq::wake(counter, report),
             // Loads the module anew, so that it comes last.
             Self::Request => request::run(parameters, report),
         }
     }
+}
+
+/// The second card of a kind, for another driver.
+fn peer(kind: u16) -> Result<String> {
+    let peer = guest::cards(kind)?.into_iter().nth(1);
+    peer.with_context(|| format!("there is no second card {kind:#06x}"))
 }
 
 /// Measures what is in these groups; all if there are none.

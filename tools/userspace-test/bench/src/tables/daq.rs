@@ -3,14 +3,13 @@
 
 mod transfer;
 mod uring;
+mod wake;
 
 use std::time::Duration;
 
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
-use rustix::event::PollFd;
-use rustix::event::PollFlags;
 use userdma::sys;
 
 use crate::card;
@@ -96,16 +95,30 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Waits until a record waits for WAIT.
-    fn ready(&self) -> Result<()> {
-        let mut fds = [PollFd::new(self.card.file(), PollFlags::IN)];
-        rustix::event::poll(&mut fds, None)?;
+    /// SUBMIT; gives how many were accepted, too.
+    fn submit(&self, transfers: &[sys::userdma_transfer]) -> Result<(u64, usize)> {
+        let mut submit = card::submit(transfers);
+        // SAFETY: its transfers live.
+        let call = || unsafe { self.card.call(&mut submit) };
+        let (taken, result) = self.counter.time_of(call);
+        result.context("SUBMIT")?;
+        Ok((taken, usize::try_from(submit.out_count)?))
+    }
+
+    /// WAIT for so many.
+    fn wait(&self, count: usize) -> Result<(u64, Vec<sys::userdma_completion>)> {
+        let mut completions = vec![sys::userdma_completion::default(); count];
+        let mut wait = card::wait(&mut completions);
+        // SAFETY: its completions live, and nobody looks at them meanwhile.
+        let call = || unsafe { self.card.call(&mut wait) };
+        let (taken, result) = self.counter.time_of(call);
+        result.context("WAIT")?;
         ensure!(
-            fds[0].revents() == PollFlags::IN,
-            "poll gave {:?}",
-            fds[0].revents()
+            usize::try_from(wait.out_count)? == count,
+            "WAIT gave {} of {count}",
+            wait.out_count
         );
-        Ok(())
+        Ok((taken, completions))
     }
 }
 
@@ -117,4 +130,9 @@ pub(super) fn transfers(counter: &Counter, report: &mut Report) -> Result<()> {
 /// The same by io_uring.
 pub(super) fn uring(counter: &Counter, report: &mut Report) -> Result<()> {
     uring::run(&mut Bench::new(counter)?, report)
+}
+
+/// From an interrupt to the program that waits for it.
+pub(super) fn wake(counter: &Counter, report: &mut Report) -> Result<()> {
+    wake::run(&mut Bench::new(counter)?, report)
 }

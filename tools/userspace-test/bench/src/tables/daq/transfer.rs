@@ -8,7 +8,6 @@ use anyhow::Result;
 use userdma::sys;
 
 use super::Bench;
-use crate::card;
 use crate::card::wide;
 use crate::counter::repeat;
 use crate::report::Report;
@@ -53,10 +52,10 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
             // The card is not given it, nor those behind it, before the first has ended.
             transfers[1].flags = sys::USERDMA_TRANSFER_BARRIER;
             bench.hold()?;
-            submit(bench, &transfers)?;
+            bench.submit(&transfers)?;
             let taken = cancel(bench, wide(size))?;
             bench.release()?;
-            wait(bench, size + 1)?;
+            bench.wait(size + 1)?;
             Ok(taken)
         })?;
         let name = format!("CANCEL of {size} queued");
@@ -70,9 +69,9 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
 fn batch(bench: &mut Bench<'_>, size: usize) -> Result<Batch> {
     let transfers = bench.transfers(size)?;
     bench.hold()?;
-    let (submit, count) = submit(bench, &transfers)?;
+    let (submit, count) = bench.submit(&transfers)?;
     bench.release()?;
-    let (wait, completions) = wait(bench, count)?;
+    let (wait, completions) = bench.wait(count)?;
     for completion in completions {
         ensure!(completion.result == 0, "ended with {}", completion.result);
     }
@@ -81,34 +80,6 @@ fn batch(bench: &mut Bench<'_>, size: usize) -> Result<Batch> {
         wait,
         count: wide(count),
     })
-}
-
-/// SUBMIT; gives how many were accepted, too.
-fn submit(bench: &Bench<'_>, transfers: &[sys::userdma_transfer]) -> Result<(u64, usize)> {
-    let mut submit = card::submit(transfers);
-    // SAFETY: its transfers live.
-    let (taken, result) = bench
-        .counter
-        .time_of(|| unsafe { bench.card.call(&mut submit) });
-    result.context("SUBMIT")?;
-    Ok((taken, usize::try_from(submit.out_count)?))
-}
-
-/// WAIT for so many, which are there.
-fn wait(bench: &Bench<'_>, count: usize) -> Result<(u64, Vec<sys::userdma_completion>)> {
-    let mut completions = vec![sys::userdma_completion::default(); count];
-    let mut wait = card::wait(&mut completions);
-    // SAFETY: its completions live, and nobody looks at them meanwhile.
-    let (taken, result) = bench
-        .counter
-        .time_of(|| unsafe { bench.card.call(&mut wait) });
-    result.context("WAIT")?;
-    ensure!(
-        usize::try_from(wait.out_count)? == count,
-        "WAIT gave {} of {count}",
-        wait.out_count
-    );
-    Ok((taken, completions))
 }
 
 /// CANCEL of all, which must find so many.

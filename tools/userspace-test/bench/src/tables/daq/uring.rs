@@ -27,11 +27,11 @@ const BATCHES: [usize; 3] = [1, 8, 32];
 const ENTRIES: u32 = 64;
 
 /// A ring with entries in which a transfer has room.
-type Ring = IoUring<squeue::Entry128, cqueue::Entry>;
+pub(super) type Ring = IoUring<squeue::Entry128, cqueue::Entry>;
 
 /// How commands name the card.
 #[derive(Clone, Copy)]
-enum File {
+pub(super) enum File {
     Own,
     Fixed,
 }
@@ -45,17 +45,14 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
     for (file, what) in [(File::Fixed, "fixed file"), (File::Own, "file")] {
         for size in BATCHES {
             let name = format!("{size} transfers, {what}");
-            let mut ring = Ring::builder()
-                .setup_single_issuer()
-                .setup_defer_taskrun()
-                .build(ENTRIES)?;
-            let files = [bench.card.file().as_raw_fd()];
-            ring.submitter().register_files(&files)?;
+            let mut ring = ring(bench)?;
             let all = repeat(|| batch(bench, &mut ring, file, size));
             row(report, name.clone(), size, all.context(name)?.into_iter());
         }
     }
-    let all = repeat(|| Ok(bench.counter.time_of(descriptors).0))?;
+    let mut words = [[0; 4]; DESCRIPTORS];
+    let all = repeat(|| Ok(bench.counter.time_of(|| descriptors(&mut words)).0))?;
+    black_box(&words);
     report.row(
         "uring",
         format!("{DESCRIPTORS} descriptors put down"),
@@ -115,18 +112,7 @@ fn nops(counter: &Counter, size: usize) -> Result<u64> {
 
 /// Submits transfers while the card is held, lets them end, and collects them.
 fn batch(bench: &mut Bench<'_>, ring: &mut Ring, file: File, size: usize) -> Result<(u64, u64)> {
-    for transfer in bench.transfers(size)? {
-        let entry = match file {
-            File::Own => {
-                let file = Fd(bench.card.file().as_raw_fd());
-                opcode::UringCmd80::new(file, sys::USERDMA_URING_TRANSFER)
-            }
-            File::Fixed => opcode::UringCmd80::new(Fixed(0), sys::USERDMA_URING_TRANSFER),
-        };
-        let entry = entry.cmd(payload(&transfer)).build();
-        // SAFETY: the driver reaches only buffers that it knows by handle.
-        unsafe { ring.submission().push(&entry) }?;
-    }
+    put(bench, ring, file, size)?;
     bench.hold()?;
     let (submit, result) = bench.counter.time_of(|| ring.submit());
     ensure!(result? == size, "not all were submitted");
@@ -137,6 +123,32 @@ fn batch(bench: &mut Bench<'_>, ring: &mut Ring, file: File, size: usize) -> Res
     let moved = i32::try_from(super::SMALL)?;
     ensure!(ends == vec![moved; size], "they ended with {ends:?}");
     Ok((submit, take))
+}
+
+/// Puts transfers into the ring.
+pub(super) fn put(bench: &Bench<'_>, ring: &mut Ring, file: File, size: usize) -> Result<()> {
+    for transfer in bench.transfers(size)? {
+        let op = sys::USERDMA_URING_TRANSFER;
+        let entry = match file {
+            File::Own => opcode::UringCmd80::new(Fd(bench.card.file().as_raw_fd()), op),
+            File::Fixed => opcode::UringCmd80::new(Fixed(0), op),
+        };
+        let entry = entry.cmd(payload(&transfer)).build();
+        // SAFETY: the driver reaches only buffers that it knows by handle.
+        unsafe { ring.submission().push(&entry) }?;
+    }
+    Ok(())
+}
+
+/// A ring that knows the card, and is looked at only when it is asked.
+pub(super) fn ring(bench: &Bench<'_>) -> Result<Ring> {
+    let ring = Ring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(ENTRIES)?;
+    let files = [bench.card.file().as_raw_fd()];
+    ring.submitter().register_files(&files)?;
+    Ok(ring)
 }
 
 /// A transfer as an entry of a ring has it.
@@ -156,16 +168,12 @@ fn payload(transfer: &sys::userdma_transfer) -> [u8; 80] {
 
 const DESCRIPTORS: usize = 32;
 
-/// What a driver cannot but do: descriptors of four words, and a write for all.
-fn descriptors() {
-    let mut ring = [[0u64; 4]; DESCRIPTORS];
-    let mut at = ring.as_mut_ptr().cast::<u64>();
-    for number in 0..DESCRIPTORS {
-        for word in [1 << 20, 64, 5 << 32, count(number)] {
-            // SAFETY: there are so many words.
-            unsafe { at.write_volatile(word) };
-            at = at.wrapping_add(1);
+/// What a driver cannot but do: descriptors of four words.
+fn descriptors(ring: &mut [[u64; 4]; DESCRIPTORS]) {
+    for (number, entry) in (0..).zip(ring) {
+        for (word, value) in entry.iter_mut().zip([1 << 20, 64, 5 << 32, number]) {
+            // SAFETY: it is a word of ours.
+            unsafe { std::ptr::from_mut(word).write_volatile(value) };
         }
     }
-    black_box(&ring);
 }
