@@ -44,6 +44,8 @@ pub(crate) struct ChannelCounters {
     pub(crate) completions: Counter,
     pub(crate) interrupts: Counter,
     pub(crate) doorbells: Counter,
+    /// Nanoseconds from the beginnings of chains to their ends.
+    pub(crate) busy: Counter,
 }
 
 impl ChannelCounters {
@@ -55,6 +57,7 @@ impl ChannelCounters {
             "completions": self.completions.get(),
             "interrupts": self.interrupts.get(),
             "doorbells": self.doorbells.get(),
+            "busy_ns": self.busy.get(),
         })
     }
 }

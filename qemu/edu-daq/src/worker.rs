@@ -170,6 +170,8 @@ impl Worker {
         };
         channel.counters.chains.add(1);
         channel.counters.bytes.add(outcome.moved);
+        let busy = completion.end.saturating_sub(completion.start);
+        channel.counters.busy.add(busy);
         let mut state = channel.state();
         if state.is_abandoned() {
             return Err(Stop::Abandoned);

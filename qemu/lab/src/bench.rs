@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! `make bench`: counts instructions in two guests, prints tables of them, and
-//! judges the figures that are promised.
+//! `make bench`: counts instructions in two guests, measures throughput in a third,
+//! prints tables of it, and judges the figures: by what is promised, and by the
+//! baseline.
 
+mod baseline;
 mod crossing;
 mod figures;
 mod limits;
+mod plot;
 mod table;
 
 use std::fs;
@@ -13,6 +16,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use serde::Serialize;
@@ -20,6 +24,8 @@ use userdma_init::job::Job;
 use userdma_init::job::Judge;
 use userdma_init::job::Work;
 
+use crate::bench::baseline::Baseline;
+use crate::bench::baseline::Comparison;
 use crate::bench::crossing::Crossing;
 use crate::bench::figures::Figures;
 use crate::bench::figures::Row;
@@ -42,6 +48,9 @@ pub(crate) const GUESTS: [(&str, &str); 2] = [
     (figures::IOMMU, "Intel IOMMU, strict"),
 ];
 
+/// That of throughput.
+pub(crate) const BULK: (&str, &str) = (figures::BULK, "by the clock");
+
 /// The program that counts, and what its lines of figures begin with.
 const PROGRAM: &str = "userdma-bench";
 const MARK: &str = "bench: ";
@@ -49,6 +58,9 @@ const MARK: &str = "bench: ";
 /// How long counting may take, and how long it usually takes with the boot.
 const SECONDS: u64 = 900;
 const USUAL: Duration = Duration::from_secs(60);
+
+/// What FILTER calls throughput, in a guest of its own.
+const BULK_GROUP: &str = "bulk";
 
 /// What is counted.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -59,6 +71,9 @@ pub(crate) struct Selection {
     /// The guest of FILTER.
     #[arg(long, env = "GUEST", default_value = figures::PLAIN)]
     guest: String,
+    /// "update": count twice, and make that the baseline.
+    #[arg(long, env = "BASELINE", default_value = "")]
+    baseline: String,
 }
 
 impl Selection {
@@ -68,9 +83,27 @@ impl Selection {
     }
 
     fn guests(&self) -> Vec<&str> {
-        match self.all() {
-            true => GUESTS.map(|(name, _)| name).to_vec(),
+        if self.all() {
+            return GUESTS.map(|(name, _)| name).to_vec();
+        }
+        match self.filter == BULK_GROUP {
+            true => Vec::new(),
             false => vec![&self.guest],
+        }
+    }
+
+    /// Whether throughput is measured.
+    fn bulk(&self) -> bool {
+        self.all() || self.filter == BULK_GROUP
+    }
+
+    /// Whether the baseline is to be made.
+    fn updates(&self) -> Result<bool> {
+        match self.baseline.as_str() {
+            "" => Ok(false),
+            "update" if self.all() => Ok(true),
+            "update" => bail!("the baseline is of everything: BASELINE=update without FILTER"),
+            other => bail!("BASELINE={other}: there is BASELINE=update only"),
         }
     }
 }
@@ -83,6 +116,7 @@ struct File<'a> {
     guests: &'a Figures,
     crossings: &'a [Crossing],
     limits: &'a [Limit],
+    baseline: &'a Comparison,
 }
 
 /// Counts, prints, judges. Returns whether everything holds.
@@ -92,47 +126,65 @@ pub(crate) fn run(
     steps: &Steps,
     selection: &Selection,
 ) -> Result<bool> {
-    let models = config.need_models(selection.guests())?;
+    let updates = selection.updates()?;
+    let models = config.need_models(selection.guests().into_iter().chain([figures::BULK]))?;
     let prepared = prepare::all(places, steps, config, models)?;
-    let run = Run::begin(places)?;
     let tally = Tally::default();
-    let setting = Setting {
+    let begin = |run| Setting {
         places,
         config,
         prepared: &prepared,
-        run: &run,
+        run,
         selection,
     };
-    let figures = count(&setting, steps, &tally)?;
+    let kernel = &prepared.stock.kernel.release;
+    let run = Run::begin(places)?;
+    let mut figures = count(&begin(&run), steps, &tally)?;
+    if updates {
+        let other = Run::begin(places)?;
+        let setting = Setting {
+            run: &other,
+            ..begin(&run)
+        };
+        let again = count(&setting, steps, &tally)?;
+        Baseline::of(kernel, [&figures, &again]).write(&places.tree)?;
+        println!("written: {}", baseline::FILE);
+    }
+    if selection.bulk() {
+        measure(&begin(&run), steps, &tally, &mut figures)?;
+    }
 
     let crossings = match figures.has("request") && figures.has("copy") {
         true => crossing::all(&figures)?,
         false => Vec::new(),
     };
     let limits = limits::all(&figures, selection.all())?;
-    let mut text = format!(
-        "Guest instructions, medians; stock kernel {}\n",
-        prepared.stock.kernel.release
-    );
+    let baseline = Baseline::read(&places.tree)?;
+    let comparison = baseline.compare(kernel, &figures, selection.all());
+    let mut text = format!("Guest instructions, medians; stock kernel {kernel}\n");
     text.push_str(&table::all(&figures));
     text.push_str(&crossing::text(&crossings));
     text.push_str(&limits::text(&limits));
+    text.push_str(&comparison.text());
     println!("\n{text}");
     for limit in &limits {
         tally.add(limit.test());
     }
+    tally.add(comparison.test());
 
     let file = File {
-        kernel: &prepared.stock.kernel.release,
+        kernel,
         unit: "guest instructions",
         guests: &figures,
         crossings: &crossings,
         limits: &limits,
+        baseline: &comparison,
     };
     let directory = run.directory("figures")?;
     for (name, content) in [
         ("bench.txt", text.clone()),
         ("bench.json", serde_json::to_string_pretty(&file)?),
+        ("bench.svg", plot::svg(&figures)?),
     ] {
         let path = directory.join(name);
         fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
@@ -183,6 +235,24 @@ fn count(setting: &Setting<'_>, steps: &Steps, tally: &Tally) -> Result<Figures>
     Ok(figures)
 }
 
+/// Measures throughput, with nothing beside it.
+fn measure(
+    setting: &Setting<'_>,
+    steps: &Steps,
+    tally: &Tally,
+    figures: &mut Figures,
+) -> Result<()> {
+    let step = steps.begin("measuring throughput", USUAL);
+    let (report, rows) = boot(setting, figures::BULK)?;
+    step.done();
+    for test in report.tests {
+        tally.add(shown(figures::BULK, test));
+    }
+    println!("         logs: {}", report.logs);
+    figures.add(figures::BULK, rows);
+    Ok(())
+}
+
 fn boot(setting: &Setting<'_>, name: &str) -> Result<(Report, Vec<Row>)> {
     let Setting {
         places, prepared, ..
@@ -191,7 +261,9 @@ fn boot(setting: &Setting<'_>, name: &str) -> Result<(Report, Vec<Row>)> {
     let mut argv = [PROGRAM, "--parameters", &machine.parameters]
         .map(str::to_owned)
         .to_vec();
-    if !setting.selection.all() {
+    if name == figures::BULK {
+        argv.push("--bulk".to_owned());
+    } else if !setting.selection.all() {
         argv.extend(["--only".to_owned(), setting.selection.filter.clone()]);
     }
     let job = Job {

@@ -86,7 +86,9 @@ fn everything_is_counted() -> Result<()> {
     channel.run(&mut guest, &[copy(100).more(), copy(28)])?;
     channel.run(&mut guest, &[copy(1000)])?;
     channel.wait_idle(&mut guest)?;
-    let counters = program.control(&json!({"counters": {}}))?;
+    let mut counters = program.control(&json!({"counters": {}}))?;
+    let busy = counters["channels"][1]["busy_ns"].take();
+    assert!(busy.as_u64().is_some_and(|busy| busy > 0), "{busy}");
     assert_eq!(
         counters["channels"][1],
         json!({
@@ -96,6 +98,7 @@ fn everything_is_counted() -> Result<()> {
             "completions": 2,
             "interrupts": 2,
             "doorbells": 2,
+            "busy_ns": null,
         })
     );
     assert_eq!(counters["channels"][0]["descriptors"], 0);

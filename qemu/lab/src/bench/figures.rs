@@ -13,6 +13,8 @@ use serde::Serialize;
 pub(crate) const PLAIN: &str = "bench";
 /// The guest with one.
 pub(crate) const IOMMU: &str = "bench-iommu";
+/// The guest in which throughput is measured by the clock.
+pub(crate) const BULK: &str = "bench-bulk";
 
 /// A row of a table.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -42,9 +44,20 @@ impl Figures {
         self.0.insert(guest.to_owned(), rows);
     }
 
-    /// Whether each guest has counted this table.
+    /// Every figure, with a name that says what it is of.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (String, &Value)> {
+        self.0.iter().flat_map(|(guest, rows)| {
+            rows.iter().flat_map(move |row| {
+                let name = format!("{guest}: {}: {}", row.table, row.row);
+                let values = row.values.iter();
+                values.map(move |value| (format!("{name}: {}", value.name), value))
+            })
+        })
+    }
+
+    /// Whether this table was counted in both guests that count.
     pub(crate) fn has(&self, table: &str) -> bool {
-        let mut guests = self.0.keys();
+        let mut guests = [PLAIN, IOMMU].into_iter();
         guests.all(|guest| self.rows(guest, table).next().is_some())
     }
 

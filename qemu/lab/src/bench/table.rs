@@ -5,10 +5,11 @@
 use crate::bench::figures::thousands;
 use crate::bench::figures::Figures;
 use crate::bench::figures::Row;
+use crate::bench::BULK;
 use crate::bench::GUESTS;
 
 /// The tables in their order, and what stands above them.
-const TITLES: [(&str, &str); 12] = [
+const TITLES: [(&str, &str); 15] = [
     ("base", "A system call"),
     (
         "register",
@@ -32,6 +33,10 @@ const TITLES: [(&str, &str); 12] = [
         "transfer",
         "edu-daq: SUBMIT of a batch, and WAIT for all of it when it is ready",
     ),
+    (
+        "traffic",
+        "edu-daq: what SUBMIT of a batch and WAIT for all of it make program and card do",
+    ),
     ("cancel", "edu-daq: CANCEL"),
     (
         "uring",
@@ -41,7 +46,15 @@ const TITLES: [(&str, &str); 12] = [
         "wake",
         "From the interrupt to the program that sleeps for it; to edu-daq one transfer was given",
     ),
+    (
+        "polled",
+        "io_uring with SQPOLL: what a program does that gives transfers and takes their ends",
+    ),
     ("request", "pread() and pwrite() of the card"),
+    (
+        "bulk",
+        "edu-daq: throughput, 32 transfers queued, and what the model copies while it copies",
+    ),
 ];
 
 /// All tables.
@@ -54,8 +67,9 @@ pub(crate) fn all(figures: &Figures) -> String {
 
 fn one(figures: &Figures, table: &str, title: &str) -> String {
     let guests: Vec<(&str, Vec<&Row>)> = GUESTS
-        .iter()
-        .map(|(guest, name)| (*name, figures.rows(guest, table).collect::<Vec<_>>()))
+        .into_iter()
+        .chain([BULK])
+        .map(|(guest, name)| (name, figures.rows(guest, table).collect::<Vec<_>>()))
         .filter(|(_, rows)| !rows.is_empty())
         .collect();
     if guests.is_empty() {

@@ -21,7 +21,7 @@ const WARM_UP: usize = 2;
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// Above all other programs.
-const PRIORITY: libc::c_int = 50;
+pub(crate) const PRIORITY: libc::c_int = 50;
 
 /// Reads the counter.
 pub(crate) fn now() -> u64 {

@@ -28,6 +28,31 @@ pub(crate) struct Model {
     card: String,
 }
 
+/// What a model counts: of the card, and of a channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
+    pub(crate) doorbells: u64,
+    pub(crate) interrupts: u64,
+    pub(crate) bytes: u64,
+    pub(crate) busy_ns: u64,
+}
+
+impl Counts {
+    /// What was added since.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            reads: self.reads - before.reads,
+            writes: self.writes - before.writes,
+            doorbells: self.doorbells - before.doorbells,
+            interrupts: self.interrupts - before.interrupts,
+            bytes: self.bytes - before.bytes,
+            busy_ns: self.busy_ns - before.busy_ns,
+        }
+    }
+}
+
 impl Model {
     /// Finds the model that is at this place of the bus.
     pub(crate) fn at(bus_name: &str) -> Result<Self> {
@@ -61,6 +86,24 @@ impl Model {
     /// What was held ends.
     pub(crate) fn release(&mut self) -> Result<()> {
         self.control(&json!({ "heal": {} })).map(drop)
+    }
+
+    /// What a channel has counted.
+    pub(crate) fn counts(&mut self, channel: u32) -> Result<Counts> {
+        let all = self.control(&json!({ "counters": {} }))?;
+        let number = |place: &str| {
+            let value = all.pointer(place).and_then(Value::as_u64);
+            value.with_context(|| format!("no {place} in {all}"))
+        };
+        let of = |name: &str| number(&format!("/channels/{channel}/{name}"));
+        Ok(Counts {
+            reads: number("/card/reads")?,
+            writes: number("/card/writes")?,
+            doorbells: of("doorbells")?,
+            interrupts: of("interrupts")?,
+            bytes: of("bytes")?,
+            busy_ns: of("busy_ns")?,
+        })
     }
 
     fn control(&mut self, request: &Value) -> Result<Value> {

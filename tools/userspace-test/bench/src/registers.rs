@@ -63,7 +63,8 @@ impl Registers {
 impl Drop for Registers {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and nothing refers to it any more.
-        let result = unsafe { rustix::mm::munmap(ptr::with_exposed_provenance_mut(self.address), PAGE) };
+        let result =
+            unsafe { rustix::mm::munmap(ptr::with_exposed_provenance_mut(self.address), PAGE) };
         debug_assert!(result.is_ok(), "munmap of a whole mapping of our own");
     }
 }

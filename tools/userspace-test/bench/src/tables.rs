@@ -3,6 +3,7 @@
 
 mod alloc;
 mod base;
+mod bulk;
 mod copy;
 mod daq;
 mod edu;
@@ -103,4 +104,9 @@ pub(crate) fn run(
         }
     }
     Ok(())
+}
+
+/// Measures throughput by the clock.
+pub(crate) fn bulk(report: &mut Report) -> Result<()> {
+    bulk::run(report)
 }

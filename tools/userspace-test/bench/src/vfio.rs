@@ -84,10 +84,7 @@ impl Vfio {
         let kind = std::ptr::without_provenance_mut::<()>(sys::VFIO_TYPE1v2_IOMMU as usize);
         // SAFETY: its argument is a number.
         unsafe { ioctl(&container, SET_IOMMU, kind) }.context("VFIO_SET_IOMMU")?;
-        Ok(Self {
-            group,
-            container,
-        })
+        Ok(Self { group, container })
     }
 
     /// The card itself, with its interrupt sent to an eventfd.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What is measured on edu-daq: small transfers, by ioctl and by io_uring.
 
+mod polled;
 mod transfer;
 mod uring;
 mod wake;
@@ -23,7 +24,7 @@ use crate::memory::PAGE;
 use crate::report::Report;
 
 /// The card.
-const BACKEND: &str = "edu-daq";
+pub(super) const BACKEND: &str = "edu-daq";
 
 /// What a transfer moves here.
 const SMALL: usize = 64;
@@ -129,7 +130,9 @@ pub(super) fn transfers(counter: &Counter, report: &mut Report) -> Result<()> {
 
 /// The same by io_uring.
 pub(super) fn uring(counter: &Counter, report: &mut Report) -> Result<()> {
-    uring::run(&mut Bench::new(counter)?, report)
+    let mut bench = Bench::new(counter)?;
+    uring::run(&mut bench, report)?;
+    polled::run(&mut bench, report)
 }
 
 /// From an interrupt to the program that waits for it.

@@ -96,7 +96,10 @@ pub(super) fn run(counter: &Counter, card: &Card, report: &mut Report) -> Result
         let name = format!("dma-heap, {heap}");
         row(report, &name, &all.context(name.clone())?);
     }
-    let device = File::options().read(true).write(true).open("/dev/udmabuf")?;
+    let device = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/udmabuf")?;
     for (flags, name) in [
         (MemfdFlags::empty(), "udmabuf of a memfd"),
         (

@@ -10,6 +10,7 @@ use userdma::sys;
 use super::Bench;
 use crate::card::wide;
 use crate::counter::repeat;
+use crate::lab::Counts;
 use crate::report::Report;
 
 /// Transfers in one call. An open file has no place for the last at once: SUBMIT
@@ -31,10 +32,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
         let values = |value: fn(&Batch) -> u64| all.iter().map(value).collect();
         report.row(
             "transfer",
-            format!(
-                "{size} transfer{} of 64 bytes",
-                if size == 1 { "" } else { "s" }
-            ),
+            batch_name(size),
             [
                 ("SUBMIT", values(|one| one.submit)),
                 ("SUBMIT each", values(|one| one.submit / one.count)),
@@ -62,7 +60,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
         report.row("cancel", name, [("instructions", queued)]);
     }
     rustix::fs::fcntl_setfl(bench.card.file(), flags)?;
-    Ok(())
+    traffic(bench, report)
 }
 
 /// Submits a batch, lets it end, and collects it.
@@ -101,4 +99,44 @@ fn cancel(bench: &Bench<'_>, found: u64) -> Result<u64> {
         cancel.out_count
     );
     Ok(taken)
+}
+
+/// What SUBMIT and WAIT of a batch make the card, the driver and the program do. The
+/// card is not held.
+fn traffic(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
+    for size in BATCHES {
+        let all = repeat(|| {
+            let transfers = bench.transfers(size)?;
+            let before = bench.model.counts(super::CHANNEL.into())?;
+            let (mut ended, mut calls) = (0, 0);
+            while ended < size {
+                let (_, count) = bench.submit(&transfers[ended..])?;
+                bench.wait(count)?;
+                ended += count;
+                calls += 2;
+            }
+            let after = bench.model.counts(super::CHANNEL.into())?;
+            Ok((after.since(&before), calls))
+        })?;
+        let values = |value: fn(&Counts) -> u64| all.iter().map(|one| value(&one.0)).collect();
+        report.row(
+            "traffic",
+            batch_name(size),
+            [
+                ("system calls", all.iter().map(|one| one.1).collect()),
+                ("register reads", values(|one| one.reads)),
+                ("register writes", values(|one| one.writes)),
+                ("doorbells", values(|one| one.doorbells)),
+                ("interrupts", values(|one| one.interrupts)),
+            ],
+        );
+    }
+    Ok(())
+}
+
+fn batch_name(size: usize) -> String {
+    format!(
+        "{size} transfer{} of 64 bytes",
+        if size == 1 { "" } else { "s" }
+    )
 }

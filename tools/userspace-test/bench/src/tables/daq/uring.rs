@@ -24,7 +24,7 @@ use crate::report::Report;
 const BATCHES: [usize; 3] = [1, 8, 32];
 
 /// Room in a ring.
-const ENTRIES: u32 = 64;
+pub(super) const ENTRIES: u32 = 64;
 
 /// A ring with entries in which a transfer has room.
 pub(super) type Ring = IoUring<squeue::Entry128, cqueue::Entry>;
