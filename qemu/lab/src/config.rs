@@ -239,7 +239,14 @@ mod tests {
         for name in ["mask28", "lowmem", "cards4", "cards4-iommu", "hotplug"] {
             assert!(!config.guest(name)?.has_models());
         }
-        for name in ["stock", "stock-iommu", "daq", "daq-iommu", "daq-hotplug", "template"] {
+        for name in [
+            "stock",
+            "stock-iommu",
+            "daq",
+            "daq-iommu",
+            "daq-hotplug",
+            "template",
+        ] {
             assert!(config.guest(name)?.has_models());
         }
         assert!(config.need_models(["mask28", "daq"])?);

@@ -189,7 +189,10 @@ mod tests {
 
     #[test]
     fn a_model_is_json_with_its_socket() -> Result<()> {
-        let device = Device::of("edu-daq,memory=1,x-msg-timeout=9", Some(Path::new("/tmp/s")))?;
+        let device = Device::of(
+            "edu-daq,memory=1,x-msg-timeout=9",
+            Some(Path::new("/tmp/s")),
+        )?;
         assert_eq!(device.driver, "vfio-user-pci");
         let argument = device.argument(&[("id", name(1)), ("addr", "0x11".to_owned())]);
         assert_eq!(
