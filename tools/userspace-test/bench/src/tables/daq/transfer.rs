@@ -52,7 +52,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
             bench.hold()?;
             bench.submit(&transfers)?;
             let taken = cancel(bench, wide(size))?;
-            bench.release()?;
+            bench.release(1)?;
             bench.wait(size + 1)?;
             Ok(taken)
         })?;
@@ -68,7 +68,7 @@ fn batch(bench: &mut Bench<'_>, size: usize) -> Result<Batch> {
     let transfers = bench.transfers(size)?;
     bench.hold()?;
     let (submit, count) = bench.submit(&transfers)?;
-    bench.release()?;
+    bench.release(count)?;
     let (wait, completions) = bench.wait(count)?;
     for completion in completions {
         ensure!(completion.result == 0, "ended with {}", completion.result);
@@ -89,9 +89,8 @@ fn cancel(bench: &Bench<'_>, found: u64) -> Result<u64> {
         ..Default::default()
     };
     // SAFETY: it names no arrays.
-    let (taken, result) = bench
-        .counter
-        .time_of(|| unsafe { bench.card.call(&mut cancel) });
+    let call = || unsafe { bench.card.call(&mut cancel) };
+    let (taken, result) = bench.counter.time_of(call);
     result.context("CANCEL")?;
     ensure!(
         u64::from(cancel.out_count) == found,
