@@ -132,6 +132,7 @@ pub(super) const TESTS: &[Test] = &[
         "two WAITs for all of five never wait for each other's records",
         two_waits::two_waits,
     )
+    .needs(&[Need::Slow])
     .seconds(120),
     Test::new(
         "submit.wait_closed",
