@@ -3,9 +3,9 @@
 //! The figures of an earlier commit, in the tree, so that a change that makes one
 //! worse is seen.
 //!
-//! Only what is the same in each boot can be judged to a hundredth. What is, the
-//! figures say themselves: the baseline holds the medians of two boots, and a
-//! figure whose two differ is listed, and not judged.
+//! Only what is the same each time can be judged to a hundredth. What is, the samples
+//! say themselves: the baseline holds where the middle half of those of two boots
+//! lies, and a figure for which that is wide is listed, and not judged.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::bench::figures::thousands;
 use crate::bench::figures::Figures;
+use crate::bench::figures::Value;
 use crate::tally::Outcome;
 use crate::tally::Test;
 
@@ -29,8 +30,8 @@ pub(crate) const FILE: &str = "qemu/bench-baseline.json";
 const PART: u64 = 100;
 const LEAST: u64 = 3;
 
-/// Two boots agree if they differ by no more than one part in so many.
-const AGREE: u64 = 500;
+/// The middle half is narrow if it is no wider than one part in so many.
+const NARROW: u64 = 200;
 
 /// Figures that are no cost.
 const NO_COST: [&str; 3] = ["accepted", "runs", "segments"];
@@ -38,7 +39,8 @@ const NO_COST: [&str; 3] = ["accepted", "runs", "segments"];
 /// The table of what is measured by the clock.
 const BY_THE_CLOCK: &str = ": bulk: ";
 
-/// The medians of two boots.
+/// Of each figure, the least and the most of the middle half of the samples of two
+/// boots.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Baseline {
     kernel: String,
@@ -51,7 +53,7 @@ pub(crate) struct Comparison {
     judged: usize,
     worse: Vec<String>,
     better: Vec<String>,
-    /// Two boots do not agree on them.
+    /// Not the same each time.
     unsteady: Vec<String>,
     /// The baseline has them, and nobody has counted them.
     missing: Vec<String>,
@@ -65,8 +67,8 @@ impl Baseline {
     pub(crate) fn of(kernel: &str, boots: [&Figures; 2]) -> Self {
         let [first, second] = boots.map(costs);
         let both = first.into_iter().filter_map(|(name, one)| {
-            let two = *second.get(&name)?;
-            Some((name, [one, two]))
+            let ([low, high], [other_low, other_high]) = (middle(one), middle(second.get(&name)?));
+            Some((name, [low.min(other_low), high.max(other_high)]))
         });
         Self {
             kernel: kernel.to_owned(),
@@ -90,7 +92,7 @@ impl Baseline {
         let lines: Vec<String> = self
             .figures
             .iter()
-            .map(|(name, [one, two])| format!("{name:?}: [{one}, {two}]"))
+            .map(|(name, [low, high])| format!("{name:?}: [{low}, {high}]"))
             .collect();
         text.push_str(&lines.join(",\n"));
         text.push_str("\n}\n}\n");
@@ -107,23 +109,24 @@ impl Baseline {
         }
         let now = costs(figures);
         for (name, value) in &now {
-            let Some([one, two]) = self.figures.get(name) else {
+            let Some([low, high]) = self.figures.get(name) else {
                 comparison.new += 1;
                 continue;
             };
+            let value = value.median;
             let line = || {
-                let percent = 100.0 * (*value as f64 / *one as f64 - 1.0);
-                let (value, one) = (thousands(*value), thousands(*one));
-                format!("{name}: {value}, was {one} ({percent:+.1} %)")
+                let percent = 100.0 * (value as f64 / *high as f64 - 1.0);
+                let (value, high) = (thousands(value), thousands(*high));
+                format!("{name}: {value}, was {high} ({percent:+.1} %)")
             };
-            if !agree(*one, *two) {
+            if high - low > low / NARROW {
                 comparison.unsteady.push(line());
                 continue;
             }
             comparison.judged += 1;
-            if is_worse(*one.max(two), *value) {
+            if is_worse(*high, value) {
                 comparison.worse.push(line());
-            } else if is_worse(*value, *one.min(two)) {
+            } else if is_worse(value, *low) {
                 comparison.better.push(line());
             }
         }
@@ -136,22 +139,26 @@ impl Baseline {
 }
 
 /// The figures that cost something, by name.
-fn costs(figures: &Figures) -> BTreeMap<String, u64> {
+fn costs(figures: &Figures) -> BTreeMap<String, &Value> {
     figures
         .each()
         .filter(|(name, value)| {
             !NO_COST.contains(&value.name.as_str()) && !name.contains(BY_THE_CLOCK)
         })
-        .map(|(name, value)| (name, value.median))
         .collect()
+}
+
+/// Where the middle half of the samples begins and ends.
+fn middle(value: &Value) -> [u64; 2] {
+    let mut sorted = value.samples.clone();
+    sorted.sort_unstable();
+    let quarter = sorted.len() / 4;
+    [quarter, sorted.len().saturating_sub(quarter + 1)]
+        .map(|place| sorted.get(place).copied().unwrap_or(value.median))
 }
 
 fn is_worse(before: u64, now: u64) -> bool {
     now > before + (before / PART).max(LEAST)
-}
-
-fn agree(one: u64, two: u64) -> bool {
-    one.abs_diff(two) <= one.min(two) / AGREE
 }
 
 impl Comparison {
@@ -186,7 +193,7 @@ impl Comparison {
             ("worse", &self.worse),
             ("better", &self.better),
             (
-                "not judged, for two boots of the baseline do not agree",
+                "not judged, for it is not the same each time",
                 &self.unsteady,
             ),
             ("not counted", &self.missing),
@@ -236,11 +243,23 @@ mod tests {
     }
 
     #[test]
-    fn what_two_boots_do_not_agree_on_is_not_judged() -> Result<()> {
-        let baseline = Baseline::of("k", [&figures(&[("a", 1000)])?, &figures(&[("a", 1003)])?]);
+    fn what_is_not_the_same_each_time_is_not_judged() -> Result<()> {
+        let baseline = Baseline::of("k", [&figures(&[("a", 1000)])?, &figures(&[("a", 1006)])?]);
         let far = baseline.compare("k", &figures(&[("a", 5000)])?, true);
         assert_eq!((far.judged, far.unsteady.len()), (0, 1));
         assert_eq!(far.test().outcome, Outcome::Passed);
+        Ok(())
+    }
+
+    #[test]
+    fn a_few_odd_samples_change_nothing() -> Result<()> {
+        let of = |samples: &str| {
+            let text = format!(r#"{{"name":"v","median":5,"samples":{samples}}}"#);
+            anyhow::Ok(middle(&serde_json::from_str(&text)?))
+        };
+        assert_eq!(of("[5, 5, 99, 5, 5, 1, 5]")?, [5, 5]);
+        assert_eq!(of("[3, 4, 5, 5, 5, 6, 7]")?, [4, 6]);
+        assert_eq!(of("[5]")?, [5, 5]);
         Ok(())
     }
 

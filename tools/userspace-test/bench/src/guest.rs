@@ -93,19 +93,32 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {text} to {}", path.display()))
 }
 
+/// Takes the module out. A file of a ring that is gone is closed a little later.
+fn unload() -> Result<()> {
+    let deadline = Instant::now() + NODE_WAIT;
+    loop {
+        // SAFETY: the name is a string of ours.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_delete_module,
+                c"userdma".as_ptr(),
+                libc::O_NONBLOCK,
+            )
+        };
+        if result == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::WouldBlock || Instant::now() > deadline {
+            return Err(error).context("unloading userdma");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Loads the module anew, with other parameters. Nobody may have a node open.
 pub(crate) fn reload(parameters: &str) -> Result<()> {
-    // SAFETY: the name is a string of ours.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_delete_module,
-            c"userdma".as_ptr(),
-            libc::O_NONBLOCK,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error()).context("unloading userdma");
-    }
+    unload()?;
     let file = File::open(MODULE).with_context(|| format!("opening {MODULE}"))?;
     let text = CString::new(parameters)?;
     // SAFETY: the text is a string of ours.
