@@ -48,7 +48,7 @@ test: ## every check and every test; ends in "N passed, N failed"
 soak: ## the big counts: all of them, or make soak SUITE=name
 	@$(lab) soak
 
-bench: ## count instructions, beside VFIO's; prints tables and judges what is promised
+bench: ## count instructions, beside VFIO's; judge what is promised and what has become worse
 	@$(lab) bench
 
 mutants: ## break the module in known ways, and show that tests notice; FILTER=name
