@@ -27,7 +27,7 @@ const CARDS: &str = "/sys/bus/pci/devices";
 /// In the configuration of a card: the command; memory and bus may be used, and
 /// the line.
 const PLACE: u64 = 4;
-const COMMAND: u16 = 1 << 1 | 1 << 2;
+const COMMAND: u16 = (1 << 1) | (1 << 2);
 
 /// edu, with UIO.
 #[derive(Debug)]

@@ -161,7 +161,7 @@ struct Irqs {
 
 /// In the configuration of a card: the command, and that it may use memory and the bus.
 const COMMAND: u64 = 4;
-const MASTER: u16 = 1 << 1 | 1 << 2;
+const MASTER: u16 = (1 << 1) | (1 << 2);
 
 /// Where in the file a part of the card is.
 fn region(device: &File, index: u32) -> Result<u64> {

@@ -89,9 +89,8 @@ fn cancel(bench: &Bench<'_>, found: u64) -> Result<u64> {
         ..Default::default()
     };
     // SAFETY: it names no arrays.
-    let (taken, result) = bench
-        .counter
-        .time_of(|| unsafe { bench.card.call(&mut cancel) });
+    let call = || unsafe { bench.card.call(&mut cancel) };
+    let (taken, result) = bench.counter.time_of(call);
     result.context("CANCEL")?;
     ensure!(
         u64::from(cancel.out_count) == found,
