@@ -35,6 +35,7 @@ pub(crate) struct Counts {
     pub(crate) writes: u64,
     pub(crate) doorbells: u64,
     pub(crate) interrupts: u64,
+    pub(crate) completions: u64,
     pub(crate) bytes: u64,
     pub(crate) busy_ns: u64,
 }
@@ -47,6 +48,7 @@ impl Counts {
             writes: self.writes - before.writes,
             doorbells: self.doorbells - before.doorbells,
             interrupts: self.interrupts - before.interrupts,
+            completions: self.completions - before.completions,
             bytes: self.bytes - before.bytes,
             busy_ns: self.busy_ns - before.busy_ns,
         }
@@ -101,6 +103,7 @@ impl Model {
             writes: number("/card/writes")?,
             doorbells: of("doorbells")?,
             interrupts: of("interrupts")?,
+            completions: of("completions")?,
             bytes: of("bytes")?,
             busy_ns: of("busy_ns")?,
         })

@@ -8,6 +8,7 @@ mod wake;
 
 use std::time::Duration;
 
+use anyhow::bail;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
@@ -32,14 +33,17 @@ const SMALL: usize = 64;
 /// The channel that is used.
 const CHANNEL: u16 = 0;
 
-/// Longer than the model takes for all that was held, in the guest's time.
+/// Long enough for an interrupt to come; and so often at most it is looked whether all has ended.
 const ENOUGH: Duration = Duration::from_millis(2);
+const LOOKS: usize = 2000;
 
 /// What the measurements share.
 struct Bench<'a> {
     counter: &'a Counter,
     card: Card,
     model: Model,
+    /// What the card had completed when it was held.
+    ended: u64,
     /// A coherent buffer of a page.
     buffer: u32,
     keeper: Keeper,
@@ -58,6 +62,7 @@ impl<'a> Bench<'a> {
             counter,
             card,
             model,
+            ended: 0,
             buffer: buffer.out_handle,
             keeper,
         })
@@ -81,13 +86,21 @@ impl<'a> Bench<'a> {
 
     /// Nothing ends from now on.
     fn hold(&mut self) -> Result<()> {
+        self.ended = self.model.counts(CHANNEL.into())?.completions;
         self.model.hold(CHANNEL.into())
     }
 
-    /// Lets all end, and waits for it.
-    fn release(&mut self) -> Result<()> {
+    /// Lets so many end, and waits for it.
+    fn release(&mut self, count: usize) -> Result<()> {
         self.model.release()?;
-        self.settle()
+        for _ in 0..LOOKS {
+            self.settle()?;
+            if self.model.counts(CHANNEL.into())?.completions == self.ended + wide(count) {
+                // The driver has yet to hear of the last.
+                return self.settle();
+            }
+        }
+        bail!("{count} transfers did not end");
     }
 
     /// Waits until the card has nothing more to do and the driver has heard of it.

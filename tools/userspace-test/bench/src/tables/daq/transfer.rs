@@ -52,7 +52,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
             bench.hold()?;
             bench.submit(&transfers)?;
             let taken = cancel(bench, wide(size))?;
-            bench.release()?;
+            bench.release(1)?;
             bench.wait(size + 1)?;
             Ok(taken)
         })?;
@@ -68,7 +68,7 @@ fn batch(bench: &mut Bench<'_>, size: usize) -> Result<Batch> {
     let transfers = bench.transfers(size)?;
     bench.hold()?;
     let (submit, count) = bench.submit(&transfers)?;
-    bench.release()?;
+    bench.release(count)?;
     let (wait, completions) = bench.wait(count)?;
     for completion in completions {
         ensure!(completion.result == 0, "ended with {}", completion.result);

@@ -116,7 +116,7 @@ fn batch(bench: &mut Bench<'_>, ring: &mut Ring, file: File, size: usize) -> Res
     bench.hold()?;
     let (submit, result) = bench.counter.time_of(|| ring.submit());
     ensure!(result? == size, "not all were submitted");
-    bench.release()?;
+    bench.release(size)?;
     let (take, result) = bench.counter.time_of(|| ring.submit_and_wait(size));
     result?;
     let ends: Vec<i32> = ring.completion().map(|end| end.result()).collect();
