@@ -2,20 +2,11 @@
 //! The laboratory, which can do to a model what its driver cannot: see
 //! `qemu/init/src/lab.rs`.
 
-use std::fs::File;
-use std::fs::OpenOptions;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Write;
-
-use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use serde_json::json;
 use serde_json::Value;
-
-/// Names the channel to it.
-const VARIABLE: &str = "USERDMA_LAB";
+use userdma_selftest::lab::Lab;
 
 /// Longer than anything here takes: `heal` ends it.
 const HELD_MS: u32 = 600_000;
@@ -23,7 +14,7 @@ const HELD_MS: u32 = 600_000;
 /// The control socket of a model.
 #[derive(Debug)]
 pub(crate) struct Model {
-    channel: BufReader<File>,
+    lab: Lab,
     /// What the laboratory calls the card.
     card: String,
 }
@@ -58,20 +49,13 @@ impl Counts {
 impl Model {
     /// Finds the model that is at this place of the bus.
     pub(crate) fn at(bus_name: &str) -> Result<Self> {
-        let path = std::env::var_os(VARIABLE).context("there is no channel to the laboratory")?;
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let mut this = Self {
-            channel: BufReader::new(file),
-            card: String::new(),
-        };
-        let models = this.ask("models")?;
-        let card = models.split(' ').find_map(|word| {
-            let (card, place) = word.split_once('=')?;
-            let (_, address) = place.split_once('@')?;
-            (address == bus_name).then(|| card.to_owned())
-        });
-        this.card = card.with_context(|| format!("no model is at {bus_name}: {models}"))?;
-        Ok(this)
+        let mut lab = Lab::find()?.context("there is no channel to the laboratory")?;
+        let model = lab.model(bus_name)?;
+        let model = model.with_context(|| format!("no model is at {bus_name}"))?;
+        Ok(Self {
+            lab,
+            card: model.name,
+        })
     }
 
     /// From now on a chain that a channel has begun does not end.
@@ -110,20 +94,7 @@ impl Model {
     }
 
     fn control(&mut self, request: &Value) -> Result<Value> {
-        let answer = self.ask(&format!("control {} {request}", self.card))?;
+        let answer = self.lab.control(&self.card, request)?;
         serde_json::from_str(&answer).with_context(|| format!("the answer {answer}"))
-    }
-
-    fn ask(&mut self, request: &str) -> Result<String> {
-        self.channel
-            .get_mut()
-            .write_all(format!("{request}\n").as_bytes())?;
-        let mut answer = String::new();
-        self.channel.read_line(&mut answer)?;
-        let answer = answer.trim();
-        match answer.split_once(' ').unwrap_or((answer, "")) {
-            ("ok", rest) => Ok(rest.to_owned()),
-            _ => bail!("{request}: {answer}"),
-        }
     }
 }

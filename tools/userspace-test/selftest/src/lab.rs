@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use serde_json::Value;
 
 use crate::outcome::Outcome;
 
@@ -141,13 +142,13 @@ impl Lab {
         }))
     }
 
-    /// Passes a request to a model: a line of JSON, as its answer is.
+    /// Passes a request to the model of this name: JSON, as its answer is.
     ///
     /// # Errors
     ///
     /// As [`ask`](Self::ask).
-    pub fn control(&mut self, model: &Model, json: &str) -> Result<String, Refusal> {
-        self.ask(&format!("control {} {json}", model.name))
+    pub fn control(&mut self, name: &str, request: &Value) -> Result<String, Refusal> {
+        self.ask(&format!("control {name} {request}"))
     }
 }
 

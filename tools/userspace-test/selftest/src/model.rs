@@ -2,7 +2,7 @@
 //! A card that is a model of the laboratory's: told to be slow, and asked what it
 //! has counted. What can be asked is in `Documentation/edu-daq.rst`.
 
-use std::fs;
+use std::ops::{Deref, DerefMut};
 
 use serde_json::{json, Value};
 
@@ -17,10 +17,10 @@ use crate::raw::size;
 const EDU_DAQ: &str = "edu-daq";
 
 /// What `edu` takes for each transfer, in milliseconds.
-const SLOW: u32 = 100;
+const SLOW: u64 = 100;
 
 /// Its channels.
-const CHANNELS: u16 = 4;
+pub(crate) const CHANNELS: u16 = 4;
 
 /// An `edu-daq`. As long as this is there nobody else can ask the laboratory.
 #[derive(Debug)]
@@ -28,6 +28,41 @@ pub(crate) struct Model {
     lab: Lab,
     /// As the laboratory calls it.
     name: String,
+}
+
+/// The cards that are `edu-daq`, and what the laboratory calls them.
+pub(crate) fn models(lab: &mut Lab, cards: &[Card]) -> Outcome<Vec<(String, Card)>> {
+    let mut models = Vec::new();
+    for card in cards {
+        let model = lab.model(&card.bus)?.filter(|model| model.kind == EDU_DAQ);
+        models.extend(model.map(|model| (model.name, card.clone())));
+    }
+    Ok(models)
+}
+
+/// Makes something go wrong on a channel of the model `name`, so many times, with a time in milliseconds.
+pub(crate) fn inject(
+    lab: &mut Lab,
+    name: &str,
+    fault: &str,
+    channel: u16,
+    count: usize,
+    ms: u64,
+) -> Outcome {
+    let inject = json!({ "fault": fault, "channel": channel, "count": count, "ms": ms });
+    lab.control(name, &json!({ "inject": inject }))?;
+    Ok(())
+}
+
+/// Makes each chain on each channel of the model `name` take so much longer from now on.
+pub(crate) fn slow_down(lab: &mut Lab, name: &str, ms: u64) -> Outcome {
+    (0..CHANNELS).try_for_each(|channel| inject(lab, name, "slow-all", channel, 1, ms))
+}
+
+/// Ends all that the model `name` was told to do wrong.
+pub(crate) fn heal(lab: &mut Lab, name: &str) -> Outcome {
+    lab.control(name, &json!({ "heal": {} }))?;
+    Ok(())
 }
 
 /// What a channel has counted since its process began.
@@ -43,47 +78,40 @@ impl Model {
     /// The model that a card is.
     pub(crate) fn of(card: &Card) -> Outcome<Self> {
         let mut lab = Lab::open()?;
-        // Its own address, or that of the port that it is behind.
-        let path = fs::canonicalize(card.sysfs())?;
-        let port = path.parent().and_then(|port| port.file_name());
-        let port = port.unwrap_or_default().to_string_lossy().into_owned();
-        let models = lab.ask("models")?;
-        let named = models.split_whitespace().find_map(|word| {
-            let (name, rest) = word.split_once('=')?;
-            let (model, place) = rest.split_once('@')?;
-            let here = place == card.bus || place == port;
-            (model == EDU_DAQ && here).then(|| name.to_owned())
-        });
-        match named {
-            Some(name) => Ok(Self { lab, name }),
+        match models(&mut lab, std::slice::from_ref(card))?.pop() {
+            Some((name, _)) => Ok(Self { lab, name }),
             None => skip!("needs a card that is the laboratory's {EDU_DAQ}"),
         }
     }
 
     /// Passes a request to the model; its answer.
-    pub(crate) fn tell(&mut self, request: &Value) -> Outcome<String> {
-        Ok(self.lab.ask(&format!("control {} {request}", self.name))?)
+    fn tell(&mut self, request: &Value) -> Outcome<String> {
+        Ok(self.lab.control(&self.name, request)?)
     }
 
-    /// The next so many chains or interrupts of a channel go wrong.
-    pub(crate) fn inject(&mut self, fault: &str, channel: u16, count: usize) -> Outcome {
-        let inject = json!({ "fault": fault, "channel": channel, "count": count });
-        self.tell(&json!({ "inject": inject })).map(drop)
+    /// The next chain or interrupt of a channel goes wrong.
+    pub(crate) fn inject(&mut self, fault: &str, channel: u16) -> Outcome {
+        inject(&mut self.lab, &self.name, fault, channel, 1, 0)
+    }
+
+    /// The next so many do.
+    pub(crate) fn inject_times(&mut self, fault: &str, channel: u16, count: usize) -> Outcome {
+        inject(&mut self.lab, &self.name, fault, channel, count, 0)
+    }
+
+    /// The next one does, with a time.
+    pub(crate) fn inject_ms(&mut self, fault: &str, channel: u16, ms: u64) -> Outcome {
+        inject(&mut self.lab, &self.name, fault, channel, 1, ms)
     }
 
     /// Each chain on each channel takes so much longer from now on.
-    pub(crate) fn slow_down(&mut self, milliseconds: u32) -> Outcome {
-        for channel in 0..CHANNELS {
-            self.tell(&json!({ "inject": {
-                "fault": "slow-all", "channel": channel, "ms": milliseconds,
-            } }))?;
-        }
-        Ok(())
+    pub(crate) fn slow_down(&mut self, ms: u64) -> Outcome {
+        slow_down(&mut self.lab, &self.name, ms)
     }
 
     /// Ends all that it was told to do wrong.
     pub(crate) fn heal(&mut self) -> Outcome {
-        self.tell(&json!({ "heal": {} })).map(drop)
+        heal(&mut self.lab, &self.name)
     }
 
     /// Has it forget what broke a rule; nothing may have broken another one.
@@ -112,6 +140,38 @@ impl Model {
             doorbells: number("doorbells")?,
             interrupts: number("interrupts")?,
         })
+    }
+}
+
+/// A model that goes wrong, until the end of this: then it is well again.
+#[derive(Debug)]
+pub(crate) struct Faulty(Model);
+
+impl Faulty {
+    /// The model that a card is.
+    pub(crate) fn of(card: &Card) -> Outcome<Self> {
+        Model::of(card).map(Self)
+    }
+}
+
+impl Deref for Faulty {
+    type Target = Model;
+
+    fn deref(&self) -> &Model {
+        &self.0
+    }
+}
+
+impl DerefMut for Faulty {
+    fn deref_mut(&mut self) -> &mut Model {
+        &mut self.0
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        // For the next test, if this one has failed.
+        let _ = self.heal();
     }
 }
 

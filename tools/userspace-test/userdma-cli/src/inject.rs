@@ -39,7 +39,7 @@ pub(crate) fn run(device: Option<&str>, options: &cli::Inject) -> anyhow::Result
             node.info().backend
         );
     };
-    let answer = lab.control(&model, &request(options).to_string())?;
+    let answer = lab.control(&model.name, &request(options))?;
     if options.json {
         println!("{answer}");
         return Ok(());

@@ -10,13 +10,13 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::hotplug::{plug, pull, slots};
-use super::inject::{heal, inject, models, CHANNELS};
 use super::unbind::{check_works, unbind};
 use crate::account::pins;
 use crate::child::{spawn, Exit, Gate};
 use crate::guest::Card;
 use crate::hugepool::Pool;
 use crate::lab::Lab;
+use crate::model::{heal, models, slow_down};
 use crate::outcome::{Context as _, Outcome};
 use crate::poll::until;
 use crate::registry::{Context, Test};
@@ -49,7 +49,7 @@ const SLOW: u64 = 10;
 
 /// Makes all channels of a model slow.
 pub(super) fn slow(lab: &mut Lab, name: &str) -> Outcome {
-    (0..CHANNELS).try_for_each(|channel| inject(lab, name, "slow-all", channel, SLOW))
+    slow_down(lab, name, SLOW)
 }
 
 /// Does `body` so many times in all on all cards that are models, in a process for each;

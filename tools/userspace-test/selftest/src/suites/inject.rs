@@ -5,7 +5,6 @@
 mod case;
 mod die;
 mod faults;
-mod model;
 mod others;
 mod short;
 mod stuck;
@@ -13,8 +12,6 @@ mod stuck;
 use userdma::sys;
 
 use crate::registry::Test;
-
-pub(super) use model::{heal, inject, models};
 
 pub(super) const TESTS: &[Test] = &[
     Test::new(
@@ -95,9 +92,6 @@ pub(super) const TESTS: &[Test] = &[
     )
     .seconds(240),
 ];
-
-/// Channels of the card.
-pub(crate) const CHANNELS: u16 = 4;
 
 /// A transfer on a channel.
 pub(crate) fn on(channel: u16, transfer: sys::userdma_transfer) -> sys::userdma_transfer {

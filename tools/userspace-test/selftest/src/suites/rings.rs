@@ -195,7 +195,7 @@ fn faults(context: &mut Context) -> Outcome {
     ] {
         let mut transfers = small(buffer.handle, 64);
         transfers[0].timeout_ns = 200_000_000;
-        model.inject(fault, 0, count)?;
+        model.inject_times(fault, 0, count)?;
         check_eq!(device.submit(&transfers)?, BATCH);
         for (number, record) in device.collect(BATCH)?.iter().enumerate() {
             check_eq!(record.user_data, wide(number), "{fault}");

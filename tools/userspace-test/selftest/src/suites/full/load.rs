@@ -17,11 +17,12 @@ use crate::device::{from_card, tagged, to_card, Device, COHERENT, HUGE};
 use crate::guest::Card;
 use crate::kinds::{Kind, Memory};
 use crate::memory::{Mapping, PAGE};
+use crate::model::CHANNELS;
 use crate::outcome::{all_bytes, Outcome};
 use crate::poll::ready;
 use crate::raw::{self, size, wide};
 use crate::requests::pread;
-use crate::suites::inject::{on, CHANNELS};
+use crate::suites::inject::on;
 use crate::suites::uring::Ring;
 
 /// Huge pages of the pool that a load takes.

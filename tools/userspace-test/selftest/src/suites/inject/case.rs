@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use userdma::sys;
 
-use super::model::Model;
 use super::on;
 use super::others::{among, check_channels};
 use crate::device::{from_card, tagged, to_card, Buffer, Device, COHERENT};
 use crate::eventfd::Counter;
 use crate::guest::{self, Card, Counters};
 use crate::memory::{Mapping, PAGE};
+use crate::model::Faulty;
 use crate::outcome::{all_bytes, Context as _, Outcome};
 use crate::poll::{until_within, LONG};
 use crate::raw::{wide, Sys};
@@ -91,7 +91,7 @@ impl Case {
     /// By each of `ways` with nothing else on the card, where every counter is exact.
     pub(super) fn run_alone(self, context: &Context, ways: &[Way]) -> Outcome {
         let card = context.card().clone();
-        let mut model = Model::of(&card)?;
+        let mut model = Faulty::of(&card)?;
         for way in ways {
             self.alone(&card, &mut model, *way)
                 .context(|| format!("{way:?}"))?;
@@ -103,7 +103,7 @@ impl Case {
     pub(super) fn run(self, context: &Context, ways: &[Way]) -> Outcome {
         self.run_alone(context, ways)?;
         let card = context.card().clone();
-        let mut model = Model::of(&card)?;
+        let mut model = Faulty::of(&card)?;
         among(&card, |others| {
             let mut scene = Scene::new(&card)?;
             self.arm(&mut model)?;
@@ -116,11 +116,11 @@ impl Case {
     }
 
     /// Makes it happen to the next transfer on channel 0.
-    pub(super) fn arm(&self, model: &mut Model) -> Outcome {
+    pub(super) fn arm(&self, model: &mut Faulty) -> Outcome {
         model.inject_ms(self.fault, 0, self.ms)
     }
 
-    fn alone(&self, card: &Card, model: &mut Model, way: Way) -> Outcome {
+    fn alone(&self, card: &Card, model: &mut Faulty, way: Way) -> Outcome {
         let mut scene = Scene::new(card)?;
         let before = Seen::now(card, &scene.device)?;
         self.arm(model)?;

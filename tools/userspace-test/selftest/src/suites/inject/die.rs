@@ -5,13 +5,14 @@
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
+use serde_json::json;
 
-use super::model::{models, tell};
 use super::others::check_channels;
 use crate::account::pins;
 use crate::guest::debug_kernel;
 use crate::hugepool::Pool;
 use crate::lab::Lab;
+use crate::model::models;
 use crate::outcome::{Context as _, Outcome};
 use crate::poll::until;
 use crate::registry::Context;
@@ -71,7 +72,7 @@ fn once(context: &mut Context, lab: &mut Lab, slots: &mut [Slot], wait: bool) ->
     std::thread::sleep(Duration::from_micros(moment));
     let begin = Instant::now();
     for slot in &*slots {
-        tell(lab, &slot.name, r#"{"die":{}}"#)?;
+        lab.control(&slot.name, &json!({ "die": {} }))?;
     }
     let mut took = Duration::ZERO;
     if wait {

@@ -4,11 +4,11 @@
 use std::time::Instant;
 
 use super::case::{Case, Way};
-use super::model::Model;
 use super::on;
 use super::others::{among, check_channels};
 use crate::device::{tagged, to_card, COHERENT};
 use crate::memory::PAGE;
+use crate::model::Faulty;
 use crate::outcome::Outcome;
 use crate::poll::until;
 use crate::raw::wide;
@@ -68,7 +68,7 @@ pub(super) fn double_interrupt(context: &mut Context) -> Outcome {
 
 pub(super) fn spurious_interrupt(context: &mut Context) -> Outcome {
     let card = context.card().clone();
-    let mut model = Model::of(&card)?;
+    let mut model = Faulty::of(&card)?;
     let device = context.open()?;
     let buffer = device.alloc(COHERENT, PAGE)?;
     let one = [on(0, to_card(buffer.handle, 0, PAGE, 0))];
@@ -150,7 +150,7 @@ pub(super) fn slow_all(context: &mut Context) -> Outcome {
     const MS: u64 = 30;
     const COUNT: usize = 4;
     let card = context.card().clone();
-    let mut model = Model::of(&card)?;
+    let mut model = Faulty::of(&card)?;
     let device = context.open()?;
     let buffer = device.alloc(COHERENT, PAGE)?;
     let transfers = |limit: u64| {

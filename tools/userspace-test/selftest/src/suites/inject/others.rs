@@ -4,10 +4,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use super::{on, CHANNELS};
+use super::on;
 use crate::device::{from_card, to_card, Device, COHERENT};
 use crate::guest::Card;
 use crate::memory::{Mapping, PAGE};
+use crate::model::CHANNELS;
 use crate::outcome::{same_bytes, Context as _, Outcome};
 use crate::poll::until;
 use crate::raw::wide;

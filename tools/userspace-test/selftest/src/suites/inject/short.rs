@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Requests of several transfers, of which one moves less than it was told.
 
-use super::model::Model;
 use super::others::check_channels;
 use crate::memory::Mapping;
+use crate::model::Faulty;
 use crate::outcome::{all_bytes, Context as _, Outcome};
 use crate::registry::Context;
 use crate::requests::{pread, pwrite};
@@ -20,7 +20,7 @@ const OURS: u8 = 0x0a;
 /// wrong place.
 pub(super) fn requests(context: &mut Context) -> Outcome {
     let card = context.card().clone();
-    let mut model = Model::of(&card)?;
+    let mut model = Faulty::of(&card)?;
     let device = context.open()?;
     let memory = Mapping::anonymous(4 * MIB)?;
     for (write, part, shift) in [

@@ -4,11 +4,11 @@
 use nix::errno::Errno;
 use userdma::sys;
 
-use super::model::Model;
 use super::on;
 use super::others::check_channels;
 use crate::device::{tagged, to_card, Device, COHERENT};
 use crate::memory::PAGE;
+use crate::model::Faulty;
 use crate::outcome::Outcome;
 use crate::poll::until;
 use crate::registry::Context;
@@ -30,7 +30,7 @@ fn results(device: &Device, tags: usize) -> Outcome<Vec<i32>> {
 /// What the card was given behind it, of its file and of another, is given again.
 pub(super) fn behind(context: &mut Context) -> Outcome {
     let card = context.card().clone();
-    let mut model = Model::of(&card)?;
+    let mut model = Faulty::of(&card)?;
     let device = context.open()?;
     let buffer = device.alloc(COHERENT, PAGE)?.handle;
     let other = context.open()?;
@@ -53,7 +53,7 @@ pub(super) fn behind(context: &mut Context) -> Outcome {
 
 pub(super) fn stuck_hard(context: &mut Context) -> Outcome {
     let card = context.card().clone();
-    let mut model = Model::of(&card)?;
+    let mut model = Faulty::of(&card)?;
     let device = context.open()?;
     let buffer = device.alloc(COHERENT, PAGE)?.handle;
     model.inject("stuck-hard", 0)?;
@@ -101,5 +101,5 @@ pub(super) fn stuck_hard(context: &mut Context) -> Outcome {
     drop(device);
     check_channels(&card)?;
     // It was cut off from memory on purpose.
-    model.forgive()
+    model.forgive("master")
 }
