@@ -112,8 +112,18 @@ struct Channel<'bound> {
     dead: bool,
     /// Its bit in [`Engine::busy`].
     busy: bool,
+    /// The card was given something and has not been told.
+    untold: bool,
     /// Where data passes through, if the card cannot reach all memory. Then one chain at a time is given.
     bounce: Option<Coherent<[u8]>>,
+}
+
+/// When the card is told of what it was given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    Now,
+    /// By [`Engine::tell`], or when something else happens on the channel.
+    Later,
 }
 
 /// Returns a channel's bit.
@@ -184,6 +194,7 @@ impl<'bound> Engine<'bound> {
                     stopped: false,
                     dead: false,
                     busy: false,
+                    untold: false,
                     bounce,
                 }),
                 GFP_KERNEL,

@@ -290,6 +290,14 @@ impl Operations for OpenFile {
         this.get_ref().uring_command(dev, request)
     }
 
+    fn uring_submitted(_this: Pin<&Self>, dev: &Device<Self>) {
+        // Unbind ends what the card was not told of.
+        let _ = dev.with(|bound| {
+            bound.card.engine.tell();
+            Ok(())
+        });
+    }
+
     fn uring_cancel(this: Pin<&Self>, dev: &Device<Self>, command: Id) {
         this.get_ref().uring_withdraw(dev, command);
     }

@@ -61,6 +61,7 @@ impl Engine<'_> {
     fn give_up(&self, channel: &mut Channel<'_>, now: u64) {
         self.stats.timeouts.add(1);
         channel.hw.abort();
+        channel.untold = false;
         let state = channel.hw.state();
         if state == State::Idle {
             // It may have ended just now.

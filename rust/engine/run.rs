@@ -16,6 +16,7 @@ use super::{
     Channel,
     Engine,
     Given,
+    Told,
     MOST_CHAIN, //
 };
 use crate::{
@@ -60,18 +61,21 @@ impl Channel<'_> {
 impl Engine<'_> {
     /// Gives the card what goes next, as much as it takes; and tells it, if there was `news` before.
     pub(super) fn start_next(&self, channel: &mut Channel<'_>, news: bool) {
-        self.start_next_at(channel, news, None);
+        self.start_next_at(channel, news, Told::Now, None);
     }
 
-    /// The same, by a caller who has just asked the clock.
+    /// The same, by a caller who has just asked the clock, or will see that the card is told later.
     pub(super) fn start_next_at(
         &self,
         channel: &mut Channel<'_>,
         mut news: bool,
+        told: Told,
         now: Option<u64>,
     ) {
-        let may = channel.draining.is_none() && !channel.stopped;
-        if may && self.cut_off.load(Acquire) == 0 {
+        let may = channel.draining.is_none()
+            && !channel.stopped
+            && self.cut_off.load(Acquire) == 0;
+        if may {
             if channel.again {
                 news |= self.give_again(channel);
             }
@@ -83,7 +87,9 @@ impl Engine<'_> {
             }
         }
         self.mark_busy(channel);
-        if news {
+        news |= channel.untold;
+        channel.untold = news && (told == Told::Later || !may);
+        if news && !channel.untold {
             channel.hw.submit();
             self.stats.doorbells.add(1);
             let (chains, bytes) = (channel.given.len(), channel.bytes);

@@ -4,12 +4,17 @@
 
 use kernel::{
     prelude::*,
-    sync::atomic::ordering::Acquire, //
+    sync::atomic::ordering::{
+        Acquire,
+        Relaxed, //
+    }, //
 };
 
 use super::{
+    bit,
     Channel,
-    Engine, //
+    Engine,
+    Told, //
 };
 use crate::{
     queue::Transfer,
@@ -18,12 +23,12 @@ use crate::{
 
 impl Engine<'_> {
     /// Queues transfers in order, and gives them to the card: it is told once of those in a row for one
-    /// channel. Returns how many, at least one; they are gone from `batch`, the others stay.
+    /// channel, or in [`Engine::tell`]. Returns how many, at least one; they are gone from `batch`, the others stay.
     ///
     /// # Errors
     ///
     /// Of the first: [`ENODEV`] after unbind has begun, [`EIO`] while the card does not answer.
-    pub(crate) fn submit(&self, batch: &mut [Option<KBox<Transfer>>]) -> Result<u32> {
+    pub(crate) fn submit(&self, batch: &mut [Option<KBox<Transfer>>], told: Told) -> Result<u32> {
         let now = now();
         let mut count = 0;
         let mut batch = batch.iter_mut().peekable();
@@ -48,7 +53,7 @@ impl Engine<'_> {
                 count += 1;
             }
             self.stats.submitted.add(u64::from(count - before));
-            self.start_next_at(&mut channel, false, Some(now));
+            self.start_next_at(&mut channel, false, told, Some(now));
             match failed {
                 Some(error) if count == 0 => return Err(error),
                 Some(_) => break,
@@ -56,6 +61,19 @@ impl Engine<'_> {
             }
         }
         Ok(count)
+    }
+
+    /// Tells the card of what it was given and is to be told later. May be called by schedule().
+    pub(crate) fn tell(&self) {
+        let busy = self.busy.load(Relaxed);
+        for (index, channel) in (0..).zip(&self.channels) {
+            if busy & bit(index) != 0 {
+                let mut channel = channel.lock();
+                if channel.untold {
+                    self.start_next(&mut channel, true);
+                }
+            }
+        }
     }
 
     fn queue(

@@ -111,6 +111,9 @@ pub(crate) trait Operations: Sized + Send + Sync + 'static {
     /// Called for a command of io_uring's; returns its result, or [`EIOCBQUEUED`] if it goes on.
     fn uring(this: Pin<&Self>, dev: &Device<Self>, request: Request) -> Result<u32>;
 
+    /// Called at the end of a batch of commands, one of which has asked for it. Must not sleep.
+    fn uring_submitted(this: Pin<&Self>, dev: &Device<Self>);
+
     /// Called for a command that has begun and is wanted back. May do nothing: it is waited for.
     fn uring_cancel(this: Pin<&Self>, dev: &Device<Self>, command: Id);
 

@@ -5,6 +5,7 @@
  * Their Rust declarations, with what each requires, are in shim.rs.
  */
 #include <linux/anon_inodes.h>
+#include <linux/blkdev.h>
 #include <linux/cred.h>
 #include <linux/device.h>
 #include <linux/dma-map-ops.h>
@@ -71,6 +72,7 @@ int userdma_uring_import(struct io_uring_cmd *cmd, unsigned int flags, u64 addre
 ssize_t userdma_bvec_next(struct iov_iter *iter, struct page **page, u32 *inside);
 void userdma_uring_begin(struct io_uring_cmd *cmd, unsigned int flags, void *kept,
 			 void (*release)(void *kept));
+bool userdma_uring_put_off(const struct io_uring_cmd *cmd, void (*run)(struct file *file));
 void userdma_uring_complete(struct io_uring_cmd *cmd, s32 result, u64 bytes);
 void userdma_irq_spread(unsigned int irq, unsigned int nth, int node);
 void userdma_irq_forget_hint(unsigned int irq);
@@ -379,6 +381,40 @@ ssize_t userdma_bvec_next(struct iov_iter *iter, struct page **page, u32 *inside
 	len = min3(len, bvec->bv_len - iter->iov_offset, iter->count);
 	iov_iter_advance(iter, len);
 	return len;
+}
+
+/* What is done when the batch of requests has been submitted. */
+struct userdma_plug {
+	struct blk_plug_cb cb;
+	void (*run)(struct file *file);
+};
+
+/* May be called by schedule(), if the task sleeps in the middle of its batch. */
+static void userdma_unplug(struct blk_plug_cb *cb, bool from_schedule)
+{
+	struct userdma_plug *plug = container_of(cb, struct userdma_plug, cb);
+	struct file *file = cb->data;
+
+	plug->run(file);
+	kfree(plug);
+	/* Later, by the task: until then the file keeps this module. */
+	fput(file);
+}
+
+/* Has @run called once, at the end of the batch that the command is a part of, if there is one. */
+bool userdma_uring_put_off(const struct io_uring_cmd *cmd, void (*run)(struct file *file))
+{
+	struct blk_plug_cb *cb = blk_check_plugged(userdma_unplug, cmd->file,
+						   sizeof(struct userdma_plug));
+	struct userdma_plug *plug = container_of(cb, struct userdma_plug, cb);
+
+	if (!cb)
+		return false;
+	if (!plug->run) {
+		plug->run = run;
+		get_file(cmd->file);
+	}
+	return true;
 }
 
 /* What a command keeps until it completes. */

@@ -98,6 +98,10 @@ unsafe extern "C" {
         kept: *mut c_void,
         release: unsafe extern "C" fn(*mut c_void),
     );
+    pub(super) fn userdma_uring_put_off(
+        cmd: *const bindings::io_uring_cmd,
+        run: unsafe extern "C" fn(*mut bindings::file),
+    ) -> bool;
     pub(super) fn userdma_uring_complete(
         cmd: *mut bindings::io_uring_cmd,
         result: c_int,

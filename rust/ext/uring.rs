@@ -30,15 +30,25 @@ unsafe impl Sync for Id {}
 pub(crate) struct Request {
     cmd: NonNull<bindings::io_uring_cmd>,
     flags: c_uint,
+    /// Called for its file at the end of a batch.
+    submitted: unsafe extern "C" fn(*mut bindings::file),
 }
 
 impl Request {
     /// # Safety
     ///
     /// `cmd` must be what io_uring passes to a file's `uring_cmd`, with `flags`, and the call must not have
-    /// returned as long as this exists.
-    pub(super) unsafe fn new(cmd: NonNull<bindings::io_uring_cmd>, flags: c_uint) -> Self {
-        Self { cmd, flags }
+    /// returned as long as this exists. `submitted` must be right for the command's file as long as that is open.
+    pub(super) unsafe fn new(
+        cmd: NonNull<bindings::io_uring_cmd>,
+        flags: c_uint,
+        submitted: unsafe extern "C" fn(*mut bindings::file),
+    ) -> Self {
+        Self {
+            cmd,
+            flags,
+            submitted,
+        }
     }
 
     /// The command that io_uring wants back: its ring ends. `None` for a new one.
@@ -119,6 +129,12 @@ impl Request {
         })?;
         // SAFETY: It is over `bio_vec`s of the ring's memory, which the command keeps.
         unsafe { Pinned::fixed(&mut iter) }
+    }
+
+    /// Returns whether more commands may come in the same batch, and the file will be told of its end.
+    pub(crate) fn put_off(&self) -> bool {
+        // SAFETY: Valid for this call. The file stays open until it has been told, by what is right for it.
+        unsafe { shim::userdma_uring_put_off(self.cmd.as_ptr(), self.submitted) }
     }
 
     /// Lets the command go on behind this call, which must then return [`EIOCBQUEUED`]. `kept` is dropped just

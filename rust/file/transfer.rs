@@ -22,6 +22,7 @@ use crate::{
         Teller,
         DEPTH, //
     },
+    engine::Told,
     ext::{
         chardev::Device,
         eventfd::EventFd, //
@@ -124,7 +125,7 @@ impl OpenFile {
         let filled = self.fill(elements, range.start, batch);
         let queued = filled.and_then(|filled| {
             let filled = batch.get_mut(..filled).ok_or(EINVAL)?;
-            dev.with(|bound| bound.card.engine.submit(filled))
+            dev.with(|bound| bound.card.engine.submit(filled, Told::Now))
         });
         self.give_back_all(dev, batch, Teller::Wait);
         let queued = queued?;

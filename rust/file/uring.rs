@@ -17,6 +17,7 @@ use crate::{
         Patience,
         Teller, //
     },
+    engine::Told,
     ext::{
         chardev::Device,
         lent::Lent,
@@ -86,13 +87,18 @@ impl OpenFile {
         }
         // There is no system call to begin again.
         reserved.map_err(|error| if error == ERESTARTSYS { EINTR } else { error })?;
+        // Before the command begins: it may complete at once.
+        let told = match request.put_off() {
+            true => Told::Later,
+            false => Told::Now,
+        };
         if let [Some(transfer)] = &mut batch {
             if let Err(error) = self.begin(dev, request, &entry, transfer) {
                 self.give_back_all(dev, &mut batch, Teller::Ring);
                 return Err(error);
             }
         }
-        match dev.with(|bound| bound.card.engine.submit(&mut batch)) {
+        match dev.with(|bound| bound.card.engine.submit(&mut batch, told)) {
             Ok(_) => self.port.stats.submitted.add(1),
             Err(error) => {
                 let command = match &mut batch {

@@ -167,7 +167,7 @@ impl<T: Operations> VTable<T> {
         from_result(|| {
             let cmd = NonNull::new(cmd).ok_or(EINVAL)?;
             // SAFETY: Passed by io_uring for this call.
-            let request = unsafe { Request::new(cmd, flags) };
+            let request = unsafe { Request::new(cmd, flags, Self::submitted_callback) };
             // SAFETY: The file is open.
             let ctx = unsafe { Self::ctx(request.file()) };
             if let Some(command) = request.cancels() {
@@ -177,6 +177,15 @@ impl<T: Operations> VTable<T> {
             let result = T::uring(ctx.inner(), &ctx.get_ref().dev, request)?;
             c_int::try_from(result).map_err(Into::into)
         })
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be open, and one of these.
+    unsafe extern "C" fn submitted_callback(file: *mut bindings::file) {
+        // SAFETY: Promised by the caller.
+        let ctx = unsafe { Self::ctx(file) };
+        T::uring_submitted(ctx.inner(), &ctx.get_ref().dev);
     }
 
     /// # Safety

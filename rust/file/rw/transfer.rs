@@ -19,6 +19,7 @@ use crate::{
         BufferRef,
         User, //
     },
+    engine::Told,
     ext::{
         chardev::Device,
         lent::Lent,
@@ -174,7 +175,7 @@ impl Call<'_> {
         // If it is not queued it is dropped here, without the guard.
         let mut batch = [Some(transfer)];
         self.dev
-            .with(|bound| bound.card.engine.submit(&mut batch))?;
+            .with(|bound| bound.card.engine.submit(&mut batch, Told::Now))?;
         self.file.port.stats.submitted.add(1);
         Ok(lane)
     }

@@ -14,6 +14,7 @@ use crate::model::{Counts, Model};
 use crate::outcome::{same_bytes, Outcome};
 use crate::raw::{size, wide};
 use crate::registry::{Context, Test};
+use crate::suites::uring::Ring;
 
 pub(super) const TESTS: &[Test] = &[
     Test::new(
@@ -30,6 +31,11 @@ pub(super) const TESTS: &[Test] = &[
         "rings.batch",
         "64 small transfers: one call, at most two doorbells and two interrupts",
         batch,
+    ),
+    Test::new(
+        "rings.ring",
+        "32 commands of io_uring in one call: at most two doorbells and two interrupts",
+        ring,
     ),
     Test::new(
         "rings.early",
@@ -164,6 +170,32 @@ fn batch(context: &mut Context) -> Outcome {
         let few = |(doorbells, interrupts): &(u64, u64)| *doorbells <= 2 && *interrupts <= 2;
         check!(seen.iter().any(few), "{seen:?}");
     }
+    Ok(())
+}
+
+fn ring(context: &mut Context) -> Outcome {
+    const TRIES: usize = 20;
+    const COUNT: usize = 32;
+    let card = context.card().clone();
+    let mut model = Model::of(&card)?;
+    let device = context.open()?;
+    let mut ring = Ring::new(&device)?;
+    ring.fix(&device)?;
+    let buffer = device.alloc(COHERENT, PAGE)?;
+    let transfers = &small(buffer.handle, 64)[..COUNT];
+    let mut seen = Vec::new();
+    for _ in 0..TRIES {
+        let before = counted(&mut model, &card)?;
+        ring.transfers(transfers)?;
+        let ends = ring.ends(COUNT)?;
+        check!(ends.iter().all(|end| end.result == 64), "{ends:?}");
+        let counts = since(&mut model, &card, &before)?;
+        check_eq!(counts.descriptors, wide(COUNT), "{counts:?}");
+        seen.push((counts.doorbells, counts.interrupts));
+    }
+    println!("doorbells and interrupts {seen:?}");
+    let few = |(doorbells, interrupts): &(u64, u64)| *doorbells <= 2 && *interrupts <= 2;
+    check!(seen.iter().any(few), "{seen:?}");
     Ok(())
 }
 
