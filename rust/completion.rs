@@ -102,7 +102,7 @@ struct State {
     direct: Direct,
     /// Gets 1 for each record.
     event: Option<EventFd>,
-    /// Transfers that are reserved or submitted and have not ended.
+    /// Transfers that are submitted and have not ended.
     order: Order<DEPTH>,
     /// How many of them wait for earlier ones.
     barriers: usize,
@@ -270,7 +270,9 @@ impl Port {
                 event.signal();
             }
         }
-        let wake = core::mem::take(&mut state.polled) || state.sleepers > 0;
+        // Now and then in any case: who is woken may be killed before he polls again.
+        let often = state.done.len().is_power_of_two();
+        let wake = core::mem::take(&mut state.polled) || state.sleepers > 0 || often;
         drop(state);
         if wake {
             self.changed.notify_all();

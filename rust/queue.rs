@@ -59,7 +59,7 @@ pub(crate) struct Transfer {
     pub(crate) lane: usize,
     /// It belongs to read() or write().
     pub(crate) direct: bool,
-    /// Its place among the transfers of its file, from its reservation to its end.
+    /// Its place among the transfers of its file, from when it is queued to its end.
     pub(crate) ticket: Option<Ticket>,
     /// It begins when all earlier transfers of its file have ended.
     pub(crate) barrier: bool,
@@ -275,6 +275,11 @@ impl Lanes {
     /// Takes a lane out, at the close of its file.
     pub(crate) fn take(&mut self, index: usize) -> Option<Lane> {
         self.lanes.get_mut(index)?.take()
+    }
+
+    /// Returns the port of a lane.
+    pub(crate) fn port(&self, index: usize) -> Option<&Port> {
+        Some(&self.lanes.get(index)?.as_ref()?.port)
     }
 
     /// Queues a transfer. Gives it back if the lane is full or gone.

@@ -50,10 +50,9 @@ impl Port {
         state.take(count, teller);
         let mut given = 0;
         for place in batch.iter_mut().take(count) {
-            let Some(mut transfer) = state.free.pop() else {
+            let Some(transfer) = state.free.pop() else {
                 break;
             };
-            transfer.ticket = state.order.begin();
             fill(place, transfer);
             given += 1;
         }
@@ -61,8 +60,7 @@ impl Port {
         let mut failed = None;
         for place in batch.iter_mut().take(count).skip(given) {
             match Transfer::new(false) {
-                Ok(mut transfer) => {
-                    transfer.ticket = self.state.lock().order.begin();
+                Ok(transfer) => {
                     *place = Some(transfer);
                     given += 1;
                 }
@@ -85,10 +83,14 @@ impl Port {
         }
     }
 
-    /// Lets a transfer wait for all earlier ones of its file. It has a place, and is not queued.
-    pub(crate) fn bar(&self, transfer: &mut Transfer) {
-        transfer.barrier = true;
-        self.state.lock().barriers += 1;
+    /// Called when transfers that have places are queued on a channel, in this order, with its lock held: so
+    /// none of a lane waits for one behind it.
+    pub(crate) fn begin(&self, batch: &mut [Option<KBox<Transfer>>]) {
+        let mut state = self.state.lock();
+        for transfer in batch.iter_mut().flatten().filter(|t| !t.direct) {
+            transfer.ticket = state.order.begin();
+            state.barriers += usize::from(transfer.barrier);
+        }
     }
 
     fn unreserve(&self, count: usize, teller: Teller) {

@@ -51,6 +51,13 @@ impl Engine<'_> {
                 self.start_next(channel, false);
             } else if self.collect(channel) {
                 self.stats.lost_interrupts.add(1);
+            } else if channel.untold {
+                // It could not know. Its time begins now.
+                channel.deadline = NEVER;
+                if let Some(oldest) = channel.given.front_mut().filter(|g| g.transfer.bytes == 0) {
+                    oldest.transfer.start_ns = 0;
+                }
+                self.start_next(channel, true);
             } else {
                 self.give_up(channel, now);
             }

@@ -72,9 +72,7 @@ impl Engine<'_> {
         told: Told,
         now: Option<u64>,
     ) {
-        let may = channel.draining.is_none()
-            && !channel.stopped
-            && self.cut_off.load(Acquire) == 0;
+        let may = channel.draining.is_none() && !channel.stopped && self.cut_off.load(Acquire) == 0;
         if may {
             if channel.again {
                 news |= self.give_again(channel);

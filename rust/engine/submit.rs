@@ -29,38 +29,27 @@ impl Engine<'_> {
     ///
     /// Of the first: [`ENODEV`] after unbind has begun, [`EIO`] while the card does not answer.
     pub(crate) fn submit(&self, batch: &mut [Option<KBox<Transfer>>], told: Told) -> Result<u32> {
-        let now = now();
         let mut count = 0;
-        let mut batch = batch.iter_mut().peekable();
-        while let Some(index) = batch.peek().and_then(|next| Some(next.as_ref()?.channel)) {
+        while let Some(index) = batch
+            .get(count)
+            .and_then(|next| Some(next.as_ref()?.channel))
+        {
             let channel = self.channels.get(usize::from(index)).ok_or(EINVAL)?;
+            let rest = batch.get_mut(count..).unwrap_or_default();
+            let same =
+                |next: &Option<KBox<Transfer>>| next.as_ref().is_some_and(|t| t.channel == index);
+            let run = rest.iter().take_while(|next| same(next)).count();
+            let run = rest.get_mut(..run).unwrap_or_default();
             let mut channel = channel.lock();
-            let before = count;
-            let mut failed = None;
-            while let Some(place) =
-                batch.next_if(|next| next.as_ref().is_some_and(|t| t.channel == index))
-            {
-                let Some(mut transfer) = place.take() else {
-                    break;
-                };
-                transfer.submit_ns = now;
-                if let Err((transfer, error)) = self.queue(&mut channel, transfer) {
-                    // Not dropped here, under the lock.
-                    *place = Some(transfer);
-                    failed = Some(error);
-                    break;
-                }
-                count += 1;
-            }
-            self.stats.submitted.add(u64::from(count - before));
-            self.start_next_at(&mut channel, false, told, Some(now));
-            match failed {
-                Some(error) if count == 0 => return Err(error),
-                Some(_) => break,
-                None => {}
+            let queued = self.queue_all(&mut channel, run, told);
+            count += queued.0;
+            match queued {
+                (_, Ok(())) => {}
+                (_, Err(error)) if count == 0 => return Err(error),
+                (_, Err(_)) => break,
             }
         }
-        Ok(count)
+        Ok(u32::try_from(count)?)
     }
 
     /// Tells the card of what it was given and is to be told later. May be called by schedule().
@@ -76,19 +65,41 @@ impl Engine<'_> {
         }
     }
 
-    fn queue(
+    /// Queues transfers of one file for one channel. Returns how many, and why not all.
+    fn queue_all(
         &self,
         channel: &mut Channel<'_>,
-        transfer: KBox<Transfer>,
-    ) -> Result<(), (KBox<Transfer>, Error)> {
+        run: &mut [Option<KBox<Transfer>>],
+        told: Told,
+    ) -> (usize, Result) {
+        let now = now();
         if channel.stopped {
-            return Err((transfer, ENODEV));
+            return (0, Err(ENODEV));
         }
         if self.lost.load(Acquire) != 0 {
-            return Err((transfer, EIO));
+            return (0, Err(EIO));
         }
-        let queued = channel.lanes.push(transfer);
-        queued.map_err(|transfer| (transfer, ENODEV))
+        let lane = run.iter().flatten().next().map_or(0, |first| first.lane);
+        if let Some(port) = channel.lanes.port(lane) {
+            port.begin(run);
+        }
+        let (mut count, mut result) = (0, Ok(()));
+        for place in run {
+            let Some(mut transfer) = place.take() else {
+                break;
+            };
+            transfer.submit_ns = now;
+            if let Err(transfer) = channel.lanes.push(transfer) {
+                // Not dropped here, under the lock.
+                *place = Some(transfer);
+                result = Err(ENODEV);
+                break;
+            }
+            count += 1;
+        }
+        self.stats.submitted.add(count as u64);
+        self.start_next_at(channel, false, told, Some(now));
+        (count, result)
     }
 
     /// Withdraws what of a file's queue is `wanted`. Returns how many transfers. What the card was given ends

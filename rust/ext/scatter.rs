@@ -110,6 +110,15 @@ impl Scatter {
         }
     }
 
+    /// Returns the bits of where all parts begin in their pages, and of their lengths.
+    pub(crate) fn alignment(&self) -> u64 {
+        let bits = self
+            .parts
+            .iter()
+            .map(|part| u64::from(part.inside) | part.length);
+        bits.fold(0, |all, bits| all | bits)
+    }
+
     /// Appends a part: `length` bytes at byte `inside` of `page`, with `refs` references.
     ///
     /// # Errors

@@ -375,10 +375,10 @@ ssize_t userdma_bvec_next(struct iov_iter *iter, struct page **page, u32 *inside
 	at = bvec->bv_offset + iter->iov_offset;
 	*page = bvec->bv_page + (at >> PAGE_SHIFT);
 	*inside = offset_in_page(at);
-	if (!folio_try_get(page_folio(*page)))
+	len = min(bvec->bv_len - iter->iov_offset, iter->count);
+	if (!len || !folio_try_get(page_folio(*page)))
 		return -EINVAL;
-	len = userdma_folio_at(*page, &(size_t){}) - *inside;
-	len = min3(len, bvec->bv_len - iter->iov_offset, iter->count);
+	len = min(len, userdma_folio_at(*page, &(size_t){}) - *inside);
 	iov_iter_advance(iter, len);
 	return len;
 }

@@ -127,7 +127,7 @@ impl OpenFile {
             let filled = batch.get_mut(..filled).ok_or(EINVAL)?;
             dev.with(|bound| bound.card.engine.submit(filled, Told::Now))
         });
-        self.give_back_all(dev, batch, Teller::Wait);
+        self.give_back_all(batch, Teller::Wait);
         let queued = queued?;
         self.port.stats.submitted.add(u64::from(queued));
         Ok(queued)
@@ -192,27 +192,15 @@ impl OpenFile {
     ) -> Result {
         let lane = *self.lanes.get(usize::from(entry.channel)).ok_or(EINVAL)?;
         transfer.assign(entry.user_data, entry.channel, lane, work);
-        if entry.flags & uapi::USERDMA_TRANSFER_BARRIER != 0 {
-            self.port.bar(transfer);
-        }
+        transfer.barrier = entry.flags & uapi::USERDMA_TRANSFER_BARRIER != 0;
         Ok(())
     }
 
     /// Gives back the places of transfers that were not queued, and the memory of programs, without the guard.
-    pub(super) fn give_back_all(
-        &self,
-        dev: &Device<Self>,
-        batch: &mut [Option<KBox<Transfer>>],
-        teller: Teller,
-    ) {
-        let mut left = false;
+    pub(super) fn give_back_all(&self, batch: &mut [Option<KBox<Transfer>>], teller: Teller) {
         for mut transfer in batch.iter_mut().filter_map(Option::take) {
-            left = true;
             transfer.work = None;
             self.port.cancel_reservation(transfer, teller);
-        }
-        if left {
-            look_again(dev);
         }
     }
 
@@ -346,15 +334,6 @@ impl OpenFile {
             argument.write_field(out_count, count)
         })
     }
-}
-
-/// A transfer that others waited for does not come.
-fn look_again(dev: &Device<OpenFile>) {
-    // If the card is gone nobody waits.
-    let _ = dev.with(|bound| {
-        bound.card.kick.watch(service::now());
-        Ok(())
-    });
 }
 
 /// Checks what can be checked of an entry by itself.

@@ -87,15 +87,14 @@ impl OpenFile {
         }
         // There is no system call to begin again.
         reserved.map_err(|error| if error == ERESTARTSYS { EINTR } else { error })?;
-        // Before the command begins: it may complete at once.
-        let told = match request.put_off() {
-            true => Told::Later,
-            false => Told::Now,
-        };
+        let mut told = Told::Now;
         if let [Some(transfer)] = &mut batch {
-            if let Err(error) = self.begin(dev, request, &entry, transfer) {
-                self.give_back_all(dev, &mut batch, Teller::Ring);
-                return Err(error);
+            match self.begin(dev, request, &entry, transfer) {
+                Ok(when) => told = when,
+                Err(error) => {
+                    self.give_back_all(&mut batch, Teller::Ring);
+                    return Err(error);
+                }
             }
         }
         match dev.with(|bound| bound.card.engine.submit(&mut batch, told)) {
@@ -105,7 +104,7 @@ impl OpenFile {
                     [Some(transfer)] => transfer.command.take(),
                     [None] => None,
                 };
-                self.give_back_all(dev, &mut batch, Teller::Ring);
+                self.give_back_all(&mut batch, Teller::Ring);
                 if let Some(command) = command {
                     command.complete(error.to_errno(), 0);
                 }
@@ -114,14 +113,15 @@ impl OpenFile {
         Err(EIOCBQUEUED)
     }
 
-    /// Gives a transfer its job. If that is good it ends by itself from here on, whatever happens.
+    /// Gives a transfer its job, and returns when the card is to be told. If the job is good it ends by itself
+    /// from here on, whatever happens.
     fn begin(
         &self,
         dev: &Device<Self>,
         request: Request,
         entry: &uapi::userdma_transfer,
         transfer: &mut Transfer,
-    ) -> Result {
+    ) -> Result<Told> {
         let (work, kept) = if request.fixed() {
             let work = self.fixed_work(dev, &request, entry)?;
             // The last user is the command: the ring's memory is no buffer any more when it completes.
@@ -131,15 +131,21 @@ impl OpenFile {
             (self.work(entry, None)?, None)
         };
         self.assign(transfer, entry, work)?;
+        // Nothing sleeps from here until the transfer is queued: to sleep ends the batch.
+        let told = match request.put_off() {
+            true => Told::Later,
+            false => Told::Now,
+        };
         transfer.command = Some(request.begin(kept));
-        Ok(())
+        Ok(told)
     }
 
     /// Checks what can be checked of a transfer of the ring's memory before that is looked at.
     fn check_fixed(&self, entry: &uapi::userdma_transfer) -> Result<Direction> {
         let direction = self.direction(entry)?;
         require(entry.buffer == 0)?;
-        require(entry.length & (self.alignment - 1) == 0)?;
+        let places = entry.buffer_offset | entry.length;
+        require(places & (self.alignment - 1) == 0)?;
         self.check_card_range(entry)?;
         Ok(direction)
     }
@@ -154,6 +160,8 @@ impl OpenFile {
         let direction = self.check_fixed(entry)?;
         let write = direction == Direction::FromCard;
         let memory = request.memory(entry.buffer_offset, entry.length, write)?;
+        // The kernel's own has other addresses.
+        require(memory.alignment() & (self.alignment - 1) == 0)?;
         let mut user = Some(User {
             lent: Lent::new(memory, None, None)?,
             source_only: !write,

@@ -78,6 +78,7 @@ impl Ahead {
             // Fewer than there were, so it fits.
             self.chains = usize::try_from(chains).unwrap_or(timed.ended_chains);
             self.bytes = timed.ended_bytes.saturating_mul(LONGEST_NS) / time;
+            self.bytes = self.bytes.min(MOST_BYTES);
         } else if timed.ended_chains >= timed.chains {
             self.chains = self.chains.max(timed.chains.saturating_mul(2));
             self.bytes = self

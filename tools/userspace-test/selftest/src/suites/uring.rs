@@ -56,6 +56,12 @@ pub(super) const TESTS: &[Test] = &[
         refused::small,
     ),
     Test::new(
+        "uring.crowd",
+        "more commands than places, every fourth a barrier: none waits for ever",
+        data::crowd,
+    )
+    .seconds(120),
+    Test::new(
         "uring.fixed",
         "memory that is registered with the ring, of each kind",
         fixed::moved,

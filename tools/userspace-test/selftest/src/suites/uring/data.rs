@@ -2,12 +2,14 @@
 //! What is moved, and what is told of it.
 
 use io_uring::IoUring;
+use userdma::sys;
 
 use super::{length, Ring};
 use crate::device::{from_card, tagged, to_card, COHERENT};
 use crate::memory::PAGE;
+use crate::model::is_slow;
 use crate::outcome::{same_bytes, Outcome};
-use crate::raw::wide;
+use crate::raw::{size, wide};
 use crate::registry::Context;
 
 pub(super) fn round_trip(context: &mut Context) -> Outcome {
@@ -78,5 +80,36 @@ pub(super) fn apart(context: &mut Context) -> Outcome {
     ends.sort_by_key(|end| end.tag);
     check_eq!(ends[0].tag, 1);
     check_eq!(ends[1].tag, 2);
+    device.check_idle()
+}
+
+/// What has no place waits in threads of io_uring's, which come in any order: a barrier
+/// and what was queued before it must not wait for each other.
+pub(super) fn crowd(context: &mut Context) -> Outcome {
+    let device = context.open()?;
+    let mut ring = Ring::new(&device)?;
+    let buffer = device.alloc(COHERENT, PAGE)?;
+    let depth = size(u64::from(device.info()?.out_depth));
+    let count = if is_slow(&device)? {
+        depth + 16
+    } else {
+        4 * depth
+    };
+    let tags = Vec::from_iter(0..wide(count));
+    for some in tags.chunks(32) {
+        for tag in some {
+            let mut transfer = tagged(to_card(buffer.handle, 0, 8, 0), *tag);
+            if tag % 4 == 3 {
+                transfer.flags = sys::USERDMA_TRANSFER_BARRIER;
+            }
+            ring.transfers(&[transfer])?;
+        }
+        ring.ring.submit()?;
+    }
+    let ends = ring.ends(count)?;
+    check!(ends.iter().all(|end| end.result == 8), "{ends:?}");
+    let mut ended: Vec<_> = ends.iter().map(|end| end.tag).collect();
+    ended.sort_unstable();
+    check_eq!(ended, tags);
     device.check_idle()
 }
