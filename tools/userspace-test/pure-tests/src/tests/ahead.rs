@@ -171,3 +171,12 @@ fn what_was_forgotten_is_not_timed() {
     ahead.ended(1, 8, || 5 * LONGEST + 1);
     assert!(ahead.allows(63, 8), "a minute that it was not at");
 }
+
+#[test]
+fn long_chains_allow_no_more_than_the_most() {
+    let mut ahead = Ahead::new();
+    ahead.given(100, 1 << 40, || 0);
+    ahead.ended(100, 1 << 40, || 2 * LONGEST);
+    assert!(ahead.allows(10, MOST_BYTES - 1));
+    assert!(!ahead.allows(10, MOST_BYTES));
+}
