@@ -75,7 +75,7 @@ fn fields(context: &mut Context) -> Outcome {
         check_eq!(name(&info.out_bus_name)?, card.bus);
         check!(!name(&info.out_backend)?.is_empty());
         check_eq!(
-            info.out_capabilities >> 10,
+            info.out_capabilities >> 11,
             0,
             "capabilities that the header does not have"
         );

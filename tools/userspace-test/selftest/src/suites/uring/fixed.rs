@@ -79,8 +79,11 @@ pub(super) fn moved(context: &mut Context) -> Outcome {
         // What the ring has pinned is all that is.
         pinned.settle()?;
         device.check_idle()?;
+        // The ring lets go of its memory a moment after it was closed.
+        drop(ring);
+        before.settle()?;
     }
-    before.settle()
+    Ok(())
 }
 
 pub(super) fn refused(context: &mut Context) -> Outcome {
