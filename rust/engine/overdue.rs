@@ -51,8 +51,8 @@ impl Engine<'_> {
                 self.start_next(channel, false);
             } else if self.collect(channel) {
                 self.stats.lost_interrupts.add(1);
-            } else if channel.untold {
-                // It could not know. Its time begins now.
+            } else if channel.untold && self.lost.load(Acquire) == 0 {
+                // It could not know. Its time begins now; of a lost card it has ended.
                 channel.deadline = NEVER;
                 if let Some(oldest) = channel.given.front_mut().filter(|g| g.transfer.bytes == 0) {
                     oldest.transfer.start_ns = 0;

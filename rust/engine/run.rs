@@ -131,8 +131,8 @@ impl Engine<'_> {
         self.kick.watch_channel(channel.deadline);
     }
 
-    /// Puts down the next chain of a transfer, of at most `most` bytes, or ends the transfer if that cannot be. Returns whether the
-    /// card must be told.
+    /// Puts down the next chain of a transfer, of at most `most` bytes, or ends the transfer if that cannot
+    /// be. Returns whether the card must be told.
     fn give(
         &self,
         channel: &mut Channel<'_>,
