@@ -13,9 +13,6 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use anyhow::Context;
-use rustix::process::getpid;
-use rustix::process::kill_process;
-use rustix::process::Signal;
 use serde_json::json;
 use serde_json::Map;
 use serde_json::Value;
@@ -67,8 +64,7 @@ fn answer<M: Model>(line: &[u8], sessions: &Sessions<M>) -> anyhow::Result<Value
         "report" => Ok(serde_json::to_value(sessions.report().get())?),
         "forgive" => Ok(serde_json::to_value(sessions.report().take())?),
         "die" => {
-            // Nothing is tidied up: that is the point.
-            kill_process(getpid(), Signal::KILL)?;
+            sessions.death().come()?;
             Ok(Value::Null)
         }
         _ => sessions.current().model.control(name, arguments),

@@ -59,6 +59,7 @@
 mod backend;
 mod config;
 mod control;
+mod death;
 mod engine;
 mod host;
 mod identity;

@@ -30,6 +30,7 @@ use crate::backend;
 use crate::backend::Backend;
 use crate::backend::Session;
 use crate::control;
+use crate::death::Death;
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::identity::IdentityError;
@@ -83,10 +84,11 @@ pub(crate) struct Sessions<M> {
     report: Report,
     identity: Identity,
     make: Box<Make<M>>,
+    death: Death,
 }
 
 impl<M: Model> Sessions<M> {
-    fn new(make: Box<Make<M>>) -> Result<Self, ServeError> {
+    fn new(socket: PathBuf, make: Box<Make<M>>) -> Result<Self, ServeError> {
         let identity = M::identity();
         identity.check()?;
         let report = Report::default();
@@ -96,6 +98,7 @@ impl<M: Model> Sessions<M> {
             report,
             identity,
             make,
+            death: Death::new(socket),
         })
     }
 
@@ -106,6 +109,10 @@ impl<M: Model> Sessions<M> {
 
     pub(crate) fn report(&self) -> &Report {
         &self.report
+    }
+
+    pub(crate) fn death(&self) -> &Death {
+        &self.death
     }
 
     /// A card for a client that has come: not one that another client had.
@@ -143,7 +150,7 @@ pub fn serve<M: Model>(
     make: impl Fn(Host) -> anyhow::Result<M> + Send + Sync + 'static,
 ) -> Result<(), ServeError> {
     end_with_panics();
-    let sessions = Arc::new(Sessions::new(Box::new(make))?);
+    let sessions = Arc::new(Sessions::new(options.socket.clone(), Box::new(make))?);
     let control = Socket::bind(options.control())?;
     let socket = Socket::bind(options.socket.clone())?;
     let (end, ended) = mpsc::channel();
@@ -213,6 +220,7 @@ fn serve_clients<M: Model>(
         if let Err(error) = server.run(&mut Backend(session.clone())) {
             log(format_args!("client: {error}"));
         }
+        sessions.death().is_due();
         session.end();
     }
 }

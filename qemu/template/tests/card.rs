@@ -2,12 +2,17 @@
 
 //! The program, driven as QEMU drives it. Goes with the model when it is copied.
 
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
 use anyhow::Result;
 use serde_json::json;
 use userdma_model::testing::until;
 use userdma_model::testing::Event;
 use userdma_model::testing::Guest;
 use userdma_model::testing::Program;
+use userdma_model::testing::LIMIT;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_userdma-template");
 
@@ -151,5 +156,37 @@ fn the_process_serves_and_ends() -> Result<()> {
     assert!(program.socket().exists());
     program.start_again(PROGRAM)?;
     assert!(program.guest(4096).is_ok());
+    Ok(())
+}
+
+/// QEMU takes ECONNRESET badly, which is what a socket's other end gets if there
+/// was something to be read.
+#[test]
+fn it_dies_with_nothing_unread() -> Result<()> {
+    let mut program = Program::start(PROGRAM)?;
+    for _ in 0..8 {
+        let client = UnixStream::connect(program.socket())?;
+        client.set_read_timeout(Some(LIMIT))?;
+        // vfio-user: message 0, DEVICE_RESET, 16 bytes, a request, no error.
+        let reset: [u32; 4] = [13 << 16, 16, 0, 0];
+        let reset = reset.map(u32::to_le_bytes).concat();
+        let mut asking = client.try_clone()?;
+        let asker = std::thread::spawn(move || {
+            let asked = std::iter::repeat_with(|| asking.write_all(&reset));
+            asked.take_while(std::io::Result::is_ok).count()
+        });
+        let mut answer = [0; 16];
+        (&client).read_exact(&mut answer)?;
+        let reader = std::thread::spawn(move || {
+            let mut answers = vec![];
+            (&client).read_to_end(&mut answers).map(|_| answers.len())
+        });
+        assert!(program.control(&json!({"die": {}})).is_err());
+        assert!(!program.wait()?.success());
+        let asked = asker.join().expect("no panic");
+        let answered = reader.join().expect("no panic")? / answer.len() + 1;
+        assert_eq!(asked, answered);
+        program.start_again(PROGRAM)?;
+    }
     Ok(())
 }
