@@ -46,7 +46,8 @@ impl Engine<'_> {
             card_offset: card_offset + moved,
             length: piece.length,
         };
-        if let (Some(memory), true) = (work.buffer.memory(), work.buffer.bounced()) {
+        let memory = work.buffer.memory();
+        if let (Some(memory), true) = (memory, work.buffer.bounced()) {
             let bounce = bounce.ok_or(EIO)?;
             let length = rest
                 .min(self.hw.traits().max_descriptor)
@@ -63,7 +64,7 @@ impl Engine<'_> {
         let mut next = Some(self.piece(work, offset, rest)?);
         let (mut moved, mut count) = (0, 0);
         while let Some(piece) = next {
-            if work.buffer.memory().is_some() {
+            if memory.is_some() {
                 // CAST: At most `max_descriptor`, which `usize` holds.
                 let (dev, length) = (self.pdev.as_ref(), piece.length as usize);
                 dma::sync_for_device(dev, piece.bus, length, direction(work.direction));

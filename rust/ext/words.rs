@@ -52,6 +52,20 @@ impl Words {
         }
     }
 
+    /// Writes words behind each other; none if they do not all lie in the memory. Else as [`Words::write`].
+    pub(crate) fn write_all<const N: usize>(&mut self, index: usize, values: [u64; N]) {
+        let last = index.checked_add(N).and_then(|end| end.checked_sub(1));
+        if last.and_then(|last| self.at(last)).is_none() {
+            return;
+        }
+        if let Some(first) = self.at(index) {
+            for (at, value) in values.into_iter().enumerate() {
+                // SAFETY: In bounds, for the last is, and aligned. Volatile, because the card may read it at any time.
+                unsafe { first.add(at).write_volatile(value.to_le()) };
+            }
+        }
+    }
+
     /// Reads a word; 0 outside the memory.
     ///
     /// Whoever reads others because of what this one says needs a barrier between.

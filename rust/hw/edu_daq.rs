@@ -236,10 +236,11 @@ impl Channel for Rings<'_> {
             kind |= PHASE;
         }
         let first = ENTRY * self.given.slot();
-        memory.write(first, descriptor.bus);
-        memory.write(first + 1, descriptor.card_offset);
-        memory.write(first + 2, kind);
-        memory.write(first + 3, u64::from(self.begun.count()));
+        let cookie = u64::from(self.begun.count());
+        memory.write_all(
+            first,
+            [descriptor.bus, descriptor.card_offset, kind, cookie],
+        );
         self.given.advance();
         self.free = self.free.saturating_sub(1);
         self.open += 1;

@@ -9,9 +9,10 @@ use core::{
 
 /// Fills a place that is empty. (To assign would call the function that drops what was there.)
 pub(crate) fn fill<T>(place: &mut Option<T>, value: T) {
-    let before = mem::replace(place, Some(value));
-    if before.is_none() {
-        mem::forget(before);
+    if place.is_none() {
+        mem::forget(mem::replace(place, Some(value)));
+    } else {
+        *place = Some(value);
     }
 }
 
@@ -51,8 +52,15 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
         self.length == self.slots.len()
     }
 
+    /// Returns the slot that is `at` behind the first, `at` being at most the capacity.
     fn index(&self, at: usize) -> usize {
-        (self.head + at) % self.slots.len().max(1)
+        let (index, capacity) = (self.head + at, self.slots.len());
+        // To divide takes long.
+        if index < capacity {
+            index
+        } else {
+            index - capacity
+        }
     }
 
     /// Returns the first element.
@@ -84,11 +92,10 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
 
     /// Appends `value`, or gives it back if the queue is full.
     pub(crate) fn push_back(&mut self, value: T) -> Result<(), T> {
-        let capacity = self.slots.len();
-        if self.length == capacity {
+        if self.is_full() {
             return Err(value);
         }
-        let index = (self.head + self.length) % capacity;
+        let index = self.index(self.length);
         match self.slots.get_mut(index) {
             Some(slot) => fill(slot, value),
             None => return Err(value),
@@ -99,11 +106,10 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
 
     /// Puts `value` before all others, or gives it back if the queue is full.
     pub(crate) fn push_front(&mut self, value: T) -> Result<(), T> {
-        let capacity = self.slots.len();
-        if self.length == capacity {
+        if self.is_full() {
             return Err(value);
         }
-        let index = (self.head + capacity - 1) % capacity;
+        let index = self.index(self.slots.len() - 1);
         match self.slots.get_mut(index) {
             Some(slot) => fill(slot, value),
             None => return Err(value),
@@ -119,7 +125,7 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
             return None;
         }
         let value = self.slots.get_mut(self.head)?.take();
-        self.head = (self.head + 1) % self.slots.len();
+        self.head = self.index(1);
         self.length -= 1;
         value
     }
@@ -128,17 +134,19 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Ring<S> {
     ///
     /// The others keep their order.
     pub(crate) fn remove_first(&mut self, wanted: impl Fn(&T) -> bool) -> Option<T> {
-        let capacity = self.slots.len();
         let at = (0..self.length).find(|i| {
             self.slots
-                .get((self.head + i) % capacity)
+                .get(self.index(*i))
                 .and_then(Option::as_ref)
                 .is_some_and(&wanted)
         })?;
-        let value = self.slots.get_mut((self.head + at) % capacity)?.take();
+        let mut gap = self.index(at);
+        let value = self.slots.get_mut(gap)?.take();
         for i in at + 1..self.length {
-            let next = self.slots.get_mut((self.head + i) % capacity)?.take();
-            *self.slots.get_mut((self.head + i - 1) % capacity)? = next;
+            let index = self.index(i);
+            let next = self.slots.get_mut(index)?.take();
+            *self.slots.get_mut(gap)? = next;
+            gap = index;
         }
         self.length -= 1;
         value
