@@ -109,6 +109,15 @@ struct State {
 }
 
 impl State {
+    /// Called when a transfer is queued.
+    fn begin(&mut self, transfer: &mut Transfer) {
+        // That of read() or write() has no place among the others.
+        if !transfer.direct {
+            transfer.ticket = self.order.begin();
+            self.barriers += usize::from(transfer.barrier);
+        }
+    }
+
     /// Called when a transfer has ended, or never began.
     fn end(&mut self, ticket: Option<Ticket>, barrier: bool) {
         if let Some(ticket) = ticket {
@@ -163,6 +172,16 @@ pub(crate) struct Patience {
     pub(crate) deadline: u64,
     /// Do not sleep at all, and say [`EAGAIN`].
     pub(crate) nonblock: bool,
+}
+
+impl Patience {
+    /// Without sleeping.
+    pub(crate) fn at_once(self) -> Self {
+        Self {
+            nonblock: true,
+            ..self
+        }
+    }
 }
 
 impl Port {

@@ -12,6 +12,7 @@ mod buffers;
 mod ioctl;
 mod mmap;
 mod rw;
+mod submit;
 mod transfer;
 mod uring;
 

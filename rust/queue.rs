@@ -6,6 +6,8 @@
 //! Each open file has one [`Lane`] per channel. A transfer knows its lane, not its port; so no
 //! interrupt ever drops the last reference to a port, which would have to sleep.
 
+use core::mem::ManuallyDrop;
+
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -106,6 +108,8 @@ impl Transfer {
     }
 
     /// Gives the transfer something to do.
+    // Inline, as what makes the `Work`: else it is moved each time.
+    #[inline(always)]
     pub(crate) fn assign(&mut self, user_data: u64, channel: u16, lane: usize, work: Work) {
         self.user_data = user_data;
         self.channel = channel;
@@ -148,7 +152,8 @@ impl Transfer {
 /// Transfers on top of each other. Never allocates.
 #[derive(Default)]
 pub(crate) struct Pile {
-    top: Option<KBox<Transfer>>,
+    /// Dropped by [`Drop`], and not a second time: that would be a call, mostly for nothing.
+    top: ManuallyDrop<Option<KBox<Transfer>>>,
     count: usize,
 }
 
@@ -185,7 +190,7 @@ impl Pile {
     /// Puts all of `other` on top, in their order.
     pub(crate) fn append(&mut self, mut other: Self) {
         if let Some(top) = self.top.take() {
-            let mut end = &mut other.top;
+            let mut end = &mut *other.top;
             while let Some(transfer) = end {
                 end = &mut transfer.below;
             }
@@ -224,8 +229,13 @@ impl Lane {
 }
 
 /// The lanes of one channel.
+///
+/// # Invariants
+///
+/// `queued` is the number of transfers in all lanes.
 pub(crate) struct Lanes {
     lanes: KVec<Option<Lane>>,
+    queued: usize,
     clock: Clock,
     last: usize,
 }
@@ -235,6 +245,7 @@ impl Lanes {
     pub(crate) const fn new() -> Self {
         Self {
             lanes: KVec::new(),
+            queued: 0,
             clock: Clock::new(),
             last: 0,
         }
@@ -274,7 +285,14 @@ impl Lanes {
 
     /// Takes a lane out, at the close of its file.
     pub(crate) fn take(&mut self, index: usize) -> Option<Lane> {
-        self.lanes.get_mut(index)?.take()
+        let lane = self.lanes.get_mut(index)?.take()?;
+        self.queued -= lane.queue.len();
+        Some(lane)
+    }
+
+    /// Returns whether nothing is queued.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queued == 0
     }
 
     /// Returns the port of a lane.
@@ -290,7 +308,22 @@ impl Lanes {
         if lane.queue.is_empty() {
             self.clock.wake(&mut lane.share);
         }
-        lane.queue.push_back(transfer)
+        lane.queue.push_back(transfer)?;
+        self.queued += 1;
+        Ok(())
+    }
+
+    /// Called instead of [`Lanes::push`] and [`Lanes::next`] for a transfer that goes at once because nothing is
+    /// queued. Returns whether there is such a lane.
+    pub(crate) fn pass(&mut self, transfer: &Transfer) -> bool {
+        let Some(lane) = self.lanes.get_mut(transfer.lane).and_then(Option::as_mut) else {
+            return false;
+        };
+        self.clock.wake(&mut lane.share);
+        self.clock
+            .charge(&mut lane.share, transfer.length().max(LEAST_CHARGE));
+        self.last = transfer.lane;
+        true
     }
 
     /// Takes the transfer that goes next, and the index of its lane.
@@ -303,17 +336,28 @@ impl Lanes {
         self.take_first(|_, _| true)
     }
 
+    /// Returns the lane that went last, if no other has anything: mostly there is but one.
+    fn alone(&self) -> Option<(usize, &Option<Lane>)> {
+        let place = self.lanes.get(self.last)?;
+        let queued = place.as_ref()?.queue.len();
+        (queued == self.queued).then_some((self.last, place))
+    }
+
     fn take_first(
         &mut self,
         ready: impl Fn(&Lane, &Transfer) -> bool,
     ) -> Option<(usize, KBox<Transfer>)> {
-        let waiting = self.lanes.iter().enumerate().filter_map(|(index, lane)| {
+        let waiting = |(index, lane): (usize, &Option<Lane>)| {
             let lane = lane.as_ref()?;
             ready(lane, lane.queue.front()?).then_some((index, lane.share))
-        });
-        let index = pick(waiting, self.last)?;
+        };
+        let index = match self.alone() {
+            Some(alone) => waiting(alone)?.0,
+            None => pick(self.lanes.iter().enumerate().filter_map(waiting), self.last)?,
+        };
         let lane = self.lanes.get_mut(index)?.as_mut()?;
         let transfer = lane.queue.pop_front()?;
+        self.queued -= 1;
         let charge = transfer.length().max(LEAST_CHARGE);
         self.clock.charge(&mut lane.share, charge);
         self.last = index;
@@ -327,7 +371,9 @@ impl Lanes {
         wanted: impl Fn(&Transfer) -> bool,
     ) -> Option<KBox<Transfer>> {
         let lane = self.lanes.get_mut(index)?.as_mut()?;
-        lane.queue.remove_first(|transfer| wanted(transfer))
+        let transfer = lane.queue.remove_first(|transfer| wanted(transfer))?;
+        self.queued -= 1;
+        Some(transfer)
     }
 
     /// Hands an ended transfer to its file. Returns whether others of that may wait for it on other channels.

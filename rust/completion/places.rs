@@ -4,13 +4,20 @@
 
 use kernel::{
     prelude::*,
-    sync::atomic::ordering::Acquire, //
+    sync::{
+        atomic::ordering::Acquire,
+        lock::{
+            spinlock::SpinLockIrqBackend,
+            Guard, //
+        }, //
+    }, //
 };
 
 use super::{
     Direct,
     Patience,
     Port,
+    State,
     Teller,
     DEPTH, //
 };
@@ -33,19 +40,7 @@ impl Port {
         teller: Teller,
         how: Patience,
     ) -> Result<usize> {
-        let mut state = self.state.lock();
-        let mut woken = Ok(());
-        loop {
-            if self.gone.load(Acquire) {
-                return Err(ENODEV);
-            }
-            if state.used < DEPTH {
-                break;
-            }
-            // Only now: what was waited for may have come together with the signal.
-            woken?;
-            woken = self.sleep(&mut state, how);
-        }
+        let mut state = self.wait_for_room(how)?;
         let count = batch.len().min(DEPTH - state.used);
         state.take(count, teller);
         let mut given = 0;
@@ -83,14 +78,57 @@ impl Port {
         }
     }
 
-    /// Called when transfers that have places are queued on a channel, in this order, with its lock held: so
-    /// none of a lane waits for one behind it.
-    pub(crate) fn begin(&self, batch: &mut [Option<KBox<Transfer>>]) {
-        let mut state = self.state.lock();
-        for transfer in batch.iter_mut().flatten().filter(|t| !t.direct) {
-            transfer.ticket = state.order.begin();
-            state.barriers += usize::from(transfer.barrier);
+    /// Reserves one place, and returns a transfer without a job. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Port::reserve`].
+    pub(crate) fn reserve_one(&self, teller: Teller, how: Patience) -> Result<KBox<Transfer>> {
+        let mut state = self.wait_for_room(how)?;
+        state.take(1, teller);
+        let free = state.free.pop();
+        drop(state);
+        match free {
+            Some(transfer) => Ok(transfer),
+            None => Transfer::new(false).inspect_err(|_| self.unreserve(1, teller)),
         }
+    }
+
+    /// Waits until a place is free.
+    fn wait_for_room(&self, how: Patience) -> Result<Guard<'_, State, SpinLockIrqBackend>> {
+        let mut state = self.state.lock();
+        let mut woken = Ok(());
+        loop {
+            if self.gone.load(Acquire) {
+                return Err(ENODEV);
+            }
+            if state.used < DEPTH {
+                return Ok(state);
+            }
+            // Only now: what was waited for may have come together with the signal.
+            woken?;
+            woken = self.sleep(&mut state, how);
+        }
+    }
+
+    /// Called when the first of a batch, those for `channel`, are queued there in this order, with its lock held:
+    /// so none of a lane waits for one behind it. Returns how many they are.
+    pub(crate) fn begin(&self, batch: &mut [Option<KBox<Transfer>>], channel: u16) -> usize {
+        let mut state = self.state.lock();
+        let mut count = 0;
+        for transfer in batch.iter_mut().map_while(Option::as_mut) {
+            if transfer.channel != channel {
+                break;
+            }
+            state.begin(transfer);
+            count += 1;
+        }
+        count
+    }
+
+    /// The same for one.
+    pub(crate) fn begin_one(&self, transfer: &mut Transfer) {
+        self.state.lock().begin(transfer);
     }
 
     fn unreserve(&self, count: usize, teller: Teller) {

@@ -35,7 +35,7 @@ use crate::{
 
 impl Channel<'_> {
     /// Returns whether the card takes another transfer now.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let Some(newest) = self.given.back() else {
             return self.hw.room() > 0;
         };
@@ -72,12 +72,12 @@ impl Engine<'_> {
         told: Told,
         now: Option<u64>,
     ) {
-        let may = channel.draining.is_none() && !channel.stopped && self.cut_off.load(Acquire) == 0;
+        let may = self.may_start(channel);
         if may {
             if channel.again {
                 news |= self.give_again(channel);
             }
-            while channel.has_room() {
+            while !channel.lanes.is_empty() && channel.has_room() {
                 let Some((lane, transfer)) = channel.lanes.next() else {
                     break;
                 };
@@ -97,6 +97,11 @@ impl Engine<'_> {
         if channel.deadline == NEVER {
             self.set_deadline(channel, now);
         }
+    }
+
+    /// Returns whether the card may be given anything.
+    pub(super) fn may_start(&self, channel: &Channel<'_>) -> bool {
+        channel.draining.is_none() && !channel.stopped && self.cut_off.load(Acquire) == 0
     }
 
     /// Lets interrupts look at the channel, or pass it by. Before the card is told: it may interrupt at once.
@@ -133,7 +138,7 @@ impl Engine<'_> {
 
     /// Puts down the next chain of a transfer, of at most `most` bytes, or ends the transfer if that cannot
     /// be. Returns whether the card must be told.
-    fn give(
+    pub(super) fn give(
         &self,
         channel: &mut Channel<'_>,
         lane: Option<usize>,

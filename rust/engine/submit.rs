@@ -14,7 +14,8 @@ use super::{
     bit,
     Channel,
     Engine,
-    Told, //
+    Told,
+    MOST_CHAIN, //
 };
 use crate::{
     queue::Transfer,
@@ -36,12 +37,8 @@ impl Engine<'_> {
         {
             let channel = self.channels.get(usize::from(index)).ok_or(EINVAL)?;
             let rest = batch.get_mut(count..).unwrap_or_default();
-            let same =
-                |next: &Option<KBox<Transfer>>| next.as_ref().is_some_and(|t| t.channel == index);
-            let run = rest.iter().take_while(|next| same(next)).count();
-            let run = rest.get_mut(..run).unwrap_or_default();
             let mut channel = channel.lock();
-            let queued = self.queue_all(&mut channel, run, told);
+            let queued = self.queue_all(&mut channel, rest, told);
             count += queued.0;
             match queued {
                 (_, Ok(())) => {}
@@ -50,6 +47,64 @@ impl Engine<'_> {
             }
         }
         Ok(u32::try_from(count)?)
+    }
+
+    /// The same with one transfer, which is given back if it is not queued.
+    pub(crate) fn submit_one(
+        &self,
+        mut transfer: KBox<Transfer>,
+        told: Told,
+    ) -> Result<(), (Error, KBox<Transfer>)> {
+        let Some(channel) = self.channels.get(usize::from(transfer.channel)) else {
+            return Err((EINVAL, transfer));
+        };
+        let mut channel = channel.lock();
+        if let Err(error) = self.may_queue(&channel) {
+            return Err((error, transfer));
+        }
+        let now = now();
+        transfer.submit_ns = now;
+        match channel.lanes.port(transfer.lane) {
+            Some(port) => port.begin_one(&mut transfer),
+            None => return Err((ENODEV, transfer)),
+        }
+        let news = match self.queue(&mut channel, transfer) {
+            Ok(news) => news,
+            Err(transfer) => return Err((ENODEV, transfer)),
+        };
+        self.stats.submitted.add(1);
+        self.start_next_at(&mut channel, news, told, Some(now));
+        Ok(())
+    }
+
+    /// Queues a transfer, or gives it to the card at once: whether it did is returned. Gives it back if its lane
+    /// is full or gone.
+    fn queue(
+        &self,
+        channel: &mut Channel<'_>,
+        transfer: KBox<Transfer>,
+    ) -> Result<bool, KBox<Transfer>> {
+        let straight = channel.lanes.is_empty()
+            && !transfer.barrier
+            && !channel.again
+            && self.may_start(channel)
+            && channel.has_room();
+        if straight && channel.lanes.pass(&transfer) {
+            return Ok(self.give(channel, Some(transfer.lane), transfer, MOST_CHAIN, false));
+        }
+        channel.lanes.push(transfer)?;
+        Ok(false)
+    }
+
+    /// Returns why nothing can be queued on a channel.
+    fn may_queue(&self, channel: &Channel<'_>) -> Result {
+        if channel.stopped {
+            return Err(ENODEV);
+        }
+        match self.lost.load(Acquire) {
+            0 => Ok(()),
+            _ => Err(EIO),
+        }
     }
 
     /// Tells the card of what it was given and is to be told later. May be called by schedule().
@@ -65,40 +120,43 @@ impl Engine<'_> {
         }
     }
 
-    /// Queues transfers of one file for one channel. Returns how many, and why not all.
+    /// Queues the first transfers of one file, as many as are for this channel. Returns how many, and why not all.
     fn queue_all(
         &self,
         channel: &mut Channel<'_>,
-        run: &mut [Option<KBox<Transfer>>],
+        batch: &mut [Option<KBox<Transfer>>],
         told: Told,
     ) -> (usize, Result) {
         let now = now();
-        if channel.stopped {
+        if let Err(error) = self.may_queue(channel) {
+            return (0, Err(error));
+        }
+        let Some(Some(first)) = batch.first() else {
+            return (0, Err(EINVAL));
+        };
+        let Some(port) = channel.lanes.port(first.lane) else {
             return (0, Err(ENODEV));
-        }
-        if self.lost.load(Acquire) != 0 {
-            return (0, Err(EIO));
-        }
-        let lane = run.iter().flatten().next().map_or(0, |first| first.lane);
-        if let Some(port) = channel.lanes.port(lane) {
-            port.begin(run);
-        }
-        let (mut count, mut result) = (0, Ok(()));
-        for place in run {
+        };
+        let most = port.begin(batch, channel.index);
+        let (mut count, mut news, mut result) = (0, false, Ok(()));
+        for place in batch.iter_mut().take(most) {
             let Some(mut transfer) = place.take() else {
                 break;
             };
             transfer.submit_ns = now;
-            if let Err(transfer) = channel.lanes.push(transfer) {
-                // Not dropped here, under the lock.
-                *place = Some(transfer);
-                result = Err(ENODEV);
-                break;
+            match self.queue(channel, transfer) {
+                Ok(given) => news |= given,
+                Err(transfer) => {
+                    // Not dropped here, under the lock.
+                    *place = Some(transfer);
+                    result = Err(ENODEV);
+                    break;
+                }
             }
             count += 1;
         }
         self.stats.submitted.add(count as u64);
-        self.start_next_at(channel, false, told, Some(now));
+        self.start_next_at(channel, news, told, Some(now));
         (count, result)
     }
 

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Inlines, macros and functions of the kernel that bindgen does not see, one call each
- * (a completion of io_uring's, whose callback takes types of its own, is two).
- * Their Rust declarations, with what each requires, are in shim.rs.
+ * Inlines, macros and functions of the kernel that bindgen does not see, one call each;
+ * those of io_uring are in uring.c. Their Rust declarations, with what each requires, are in shim.rs.
  */
 #include <linux/anon_inodes.h>
-#include <linux/blkdev.h>
 #include <linux/cred.h>
 #include <linux/device.h>
 #include <linux/dma-map-ops.h>
@@ -16,7 +14,6 @@
 #include <linux/hugetlb.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
-#include <linux/io_uring/cmd.h>
 #include <linux/iommu-dma.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -61,19 +58,6 @@ int userdma_mmap_write_lock_killable(struct mm_struct *mm);
 unsigned long userdma_memlock_limit(void);
 void userdma_mmap_write_unlock(struct mm_struct *mm);
 void userdma_set_seg_boundary(struct device *dev, unsigned long mask);
-struct file *userdma_uring_file(const struct io_uring_cmd *cmd);
-bool userdma_uring_nonblock(unsigned int flags);
-bool userdma_uring_cancels(unsigned int flags);
-u32 userdma_uring_op(const struct io_uring_cmd *cmd);
-bool userdma_uring_payload(const struct io_uring_cmd *cmd, unsigned int flags, void *to, size_t len);
-bool userdma_uring_fixed(const struct io_uring_cmd *cmd);
-int userdma_uring_import(struct io_uring_cmd *cmd, unsigned int flags, u64 address, size_t len,
-			 bool write, struct iov_iter *iter);
-ssize_t userdma_bvec_next(struct iov_iter *iter, struct page **page, u32 *inside);
-void userdma_uring_begin(struct io_uring_cmd *cmd, unsigned int flags, void *kept,
-			 void (*release)(void *kept));
-bool userdma_uring_put_off(const struct io_uring_cmd *cmd, void (*run)(struct file *file));
-void userdma_uring_complete(struct io_uring_cmd *cmd, s32 result, u64 bytes);
 void userdma_irq_spread(unsigned int irq, unsigned int nth, int node);
 void userdma_irq_forget_hint(unsigned int irq);
 struct eventfd_ctx *userdma_eventfd_get(int fd);
@@ -319,144 +303,6 @@ void userdma_irq_forget_hint(unsigned int irq)
 	irq_update_affinity_hint(irq, NULL);
 }
 
-struct file *userdma_uring_file(const struct io_uring_cmd *cmd)
-{
-	return cmd->file;
-}
-
-bool userdma_uring_nonblock(unsigned int flags)
-{
-	return flags & IO_URING_F_NONBLOCK;
-}
-
-bool userdma_uring_cancels(unsigned int flags)
-{
-	return flags & IO_URING_F_CANCEL;
-}
-
-u32 userdma_uring_op(const struct io_uring_cmd *cmd)
-{
-	return READ_ONCE(cmd->cmd_op);
-}
-
-/* Copies, since the program can change its entry at any time. */
-bool userdma_uring_payload(const struct io_uring_cmd *cmd, unsigned int flags, void *to, size_t len)
-{
-	if (!(flags & IO_URING_F_SQE128))
-		return false;
-	memcpy(to, cmd->sqe->cmd, len);
-	return true;
-}
-
-bool userdma_uring_fixed(const struct io_uring_cmd *cmd)
-{
-	return cmd->flags & IORING_URING_CMD_FIXED;
-}
-
-/* Memory that is registered with the ring, which keeps it until the command completes. */
-int userdma_uring_import(struct io_uring_cmd *cmd, unsigned int flags, u64 address, size_t len,
-			 bool write, struct iov_iter *iter)
-{
-	return io_uring_cmd_import_fixed(address, len, write ? ITER_DEST : ITER_SOURCE, iter, cmd,
-					 flags);
-}
-
-/*
- * The next part of @iter, which is over bio_vecs, that lies in one folio: how
- * many bytes, 0 at the end; with a reference to the folio, if it takes one.
- */
-ssize_t userdma_bvec_next(struct iov_iter *iter, struct page **page, u32 *inside)
-{
-	const struct bio_vec *bvec = iter->bvec;
-	size_t at, len;
-
-	if (!iter->count)
-		return 0;
-	at = bvec->bv_offset + iter->iov_offset;
-	*page = bvec->bv_page + (at >> PAGE_SHIFT);
-	*inside = offset_in_page(at);
-	len = min(bvec->bv_len - iter->iov_offset, iter->count);
-	if (!len || !folio_try_get(page_folio(*page)))
-		return -EINVAL;
-	len = min(len, userdma_folio_at(*page, &(size_t){}) - *inside);
-	iov_iter_advance(iter, len);
-	return len;
-}
-
-/* What is done when the batch of requests has been submitted. */
-struct userdma_plug {
-	struct blk_plug_cb cb;
-	void (*run)(struct file *file);
-};
-
-/* May be called by schedule(), if the task sleeps in the middle of its batch. */
-static void userdma_unplug(struct blk_plug_cb *cb, bool from_schedule)
-{
-	struct userdma_plug *plug = container_of(cb, struct userdma_plug, cb);
-	struct file *file = cb->data;
-
-	plug->run(file);
-	kfree(plug);
-	/* Later, by the task: until then the file keeps this module. */
-	fput(file);
-}
-
-/* Has @run called once, at the end of the batch that the command is a part of, if there is one. */
-bool userdma_uring_put_off(const struct io_uring_cmd *cmd, void (*run)(struct file *file))
-{
-	struct blk_plug_cb *cb = blk_check_plugged(userdma_unplug, cmd->file,
-						   sizeof(struct userdma_plug));
-	struct userdma_plug *plug = container_of(cb, struct userdma_plug, cb);
-
-	if (!cb)
-		return false;
-	if (!plug->run) {
-		plug->run = run;
-		get_file(cmd->file);
-	}
-	return true;
-}
-
-/* What a command keeps until it completes. */
-struct userdma_uring {
-	u64 bytes;
-	void *kept;
-	void (*release)(void *kept);
-	s32 result;
-	bool cqe32;
-};
-
-void userdma_uring_begin(struct io_uring_cmd *cmd, unsigned int flags, void *kept,
-			 void (*release)(void *kept))
-{
-	struct userdma_uring *begun = io_uring_cmd_to_pdu(cmd, struct userdma_uring);
-
-	begun->cqe32 = flags & IO_URING_F_CQE32;
-	begun->kept = kept;
-	begun->release = release;
-	io_uring_cmd_mark_cancelable(cmd, flags);
-}
-
-static void userdma_uring_end(struct io_tw_req tw_req, io_tw_token_t tw)
-{
-	struct io_uring_cmd *cmd = io_uring_cmd_from_tw(tw_req);
-	const struct userdma_uring *end = io_uring_cmd_to_pdu(cmd, struct userdma_uring);
-
-	if (end->kept)
-		end->release(end->kept);
-	__io_uring_cmd_done(cmd, end->result, end->bytes, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS,
-			    end->cqe32);
-}
-
-void userdma_uring_complete(struct io_uring_cmd *cmd, s32 result, u64 bytes)
-{
-	struct userdma_uring *end = io_uring_cmd_to_pdu(cmd, struct userdma_uring);
-
-	end->result = result;
-	end->bytes = bytes;
-	io_uring_cmd_complete_in_task(cmd, userdma_uring_end);
-}
-
 /*
  * Small structures, word by word: copy_from_user() looks up each time what object
  * the kernel's side belongs to, which takes longer than to copy.
@@ -468,6 +314,7 @@ bool userdma_read_words(u64 *to, const u64 __user *from, size_t count)
 	might_fault();
 	if (should_fail_usercopy() || !user_read_access_begin(from, count * sizeof(*from)))
 		return false;
+#pragma GCC unroll 4
 	for (i = 0; i < count; i++)
 		unsafe_get_user(to[i], from + i, fault);
 	user_read_access_end();
@@ -484,6 +331,7 @@ bool userdma_write_words(u64 __user *to, const u64 *from, size_t count)
 	might_fault();
 	if (should_fail_usercopy() || !user_write_access_begin(to, count * sizeof(*to)))
 		return false;
+#pragma GCC unroll 4
 	for (i = 0; i < count; i++)
 		unsafe_put_user(from[i], to + i, fault);
 	user_write_access_end();

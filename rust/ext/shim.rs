@@ -1,9 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Declarations of `shim.c`: inlines of the kernel that `bindings` lacks.
+//! Declarations of `shim.c` and `uring.c`: inlines of the kernel that `bindings` lacks.
 
 use kernel::bindings;
 use kernel::prelude::*;
+
+/// What a command of io_uring's is.
+#[repr(C)]
+pub(super) struct UringLook {
+    pub(super) file: *mut bindings::file,
+    pub(super) op: u32,
+    pub(super) nonblock: bool,
+    pub(super) cancels: bool,
+    pub(super) fixed: bool,
+}
 
 // The structures are bindgen's, which has zero-sized ones in them where a configuration leaves a
 // member empty, as C does too.
@@ -68,17 +78,16 @@ unsafe extern "C" {
     pub(super) fn userdma_memlock_limit() -> c_ulong;
     pub(super) fn userdma_mmap_write_unlock(mm: *mut bindings::mm_struct);
     pub(super) fn userdma_set_seg_boundary(dev: *mut bindings::device, mask: c_ulong);
-    pub(super) fn userdma_uring_file(cmd: *const bindings::io_uring_cmd) -> *mut bindings::file;
-    pub(super) fn userdma_uring_nonblock(flags: c_uint) -> bool;
-    pub(super) fn userdma_uring_cancels(flags: c_uint) -> bool;
-    pub(super) fn userdma_uring_op(cmd: *const bindings::io_uring_cmd) -> u32;
+    pub(super) fn userdma_uring_look(
+        cmd: *const bindings::io_uring_cmd,
+        flags: c_uint,
+        look: *mut UringLook,
+    );
     pub(super) fn userdma_uring_payload(
         cmd: *const bindings::io_uring_cmd,
         flags: c_uint,
-        to: *mut c_void,
-        len: usize,
+        to: *mut u64,
     ) -> bool;
-    pub(super) fn userdma_uring_fixed(cmd: *const bindings::io_uring_cmd) -> bool;
     pub(super) fn userdma_uring_import(
         cmd: *mut bindings::io_uring_cmd,
         flags: c_uint,

@@ -17,7 +17,7 @@ use super::shim;
 struct Aligned<T>(MaybeUninit<T>);
 
 /// Returns how many words a `T` has: it consists of nothing else.
-const fn words<T>() -> usize {
+pub(super) const fn words<T>() -> usize {
     const { assert!(size_of::<T>() % size_of::<u64>() == 0) };
     size_of::<T>() / size_of::<u64>()
 }

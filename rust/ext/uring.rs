@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/linux/io_uring/cmd.h`](srctree/include/linux/io_uring/cmd.h)
 
-use core::ptr::NonNull;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
@@ -14,7 +17,8 @@ use kernel::{
 
 use super::{
     pin::Pinned,
-    shim, //
+    shim,
+    uaccess, //
 };
 
 /// Names a command that has begun.
@@ -30,6 +34,7 @@ unsafe impl Sync for Id {}
 pub(crate) struct Request {
     cmd: NonNull<bindings::io_uring_cmd>,
     flags: c_uint,
+    look: shim::UringLook,
     /// Called for its file at the end of a batch.
     submitted: unsafe extern "C" fn(*mut bindings::file),
 }
@@ -44,35 +49,38 @@ impl Request {
         flags: c_uint,
         submitted: unsafe extern "C" fn(*mut bindings::file),
     ) -> Self {
+        let mut look = MaybeUninit::uninit();
+        // SAFETY: Valid for this call, which fills all of `look`.
+        let look = unsafe {
+            shim::userdma_uring_look(cmd.as_ptr(), flags, look.as_mut_ptr());
+            look.assume_init()
+        };
         Self {
             cmd,
             flags,
+            look,
             submitted,
         }
     }
 
     /// The command that io_uring wants back: its ring ends. `None` for a new one.
     pub(super) fn cancels(&self) -> Option<Id> {
-        // SAFETY: Only looks at the flags.
-        unsafe { shim::userdma_uring_cancels(self.flags) }.then_some(Id(self.cmd))
+        self.look.cancels.then_some(Id(self.cmd))
     }
 
     /// Returns the file that it is for, which is open.
     pub(super) fn file(&self) -> *mut bindings::file {
-        // SAFETY: Valid for this call.
-        unsafe { shim::userdma_uring_file(self.cmd.as_ptr()) }
+        self.look.file
     }
 
     /// Returns which command it is.
     pub(crate) fn op(&self) -> u32 {
-        // SAFETY: Valid for this call.
-        unsafe { shim::userdma_uring_op(self.cmd.as_ptr()) }
+        self.look.op
     }
 
     /// Returns whether the call must not sleep. It may say [`EAGAIN`] then, and is called again where it may.
     pub(crate) fn nonblock(&self) -> bool {
-        // SAFETY: Only looks at the flags.
-        unsafe { shim::userdma_uring_nonblock(self.flags) }
+        self.look.nonblock
     }
 
     /// Returns whether the program wants an error where it would have to wait.
@@ -86,22 +94,27 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if the ring's entries are too small.
-    pub(crate) fn payload<const N: usize>(&self) -> Result<[u8; N]> {
-        const { assert!(N <= 80) };
-        let mut bytes = [0u8; N];
-        let to = bytes.as_mut_ptr().cast();
-        // SAFETY: Valid for this call; there are N bytes at `to`, and 80 in an entry of the larger kind.
-        match unsafe { shim::userdma_uring_payload(self.cmd.as_ptr(), self.flags, to, N) } {
-            true => Ok(bytes),
+    /// [`EINVAL`] if the ring's entries are too small, or what is behind a `T` is not zero.
+    pub(crate) fn payload<T: FromBytes>(&self) -> Result<T> {
+        let mut words = MaybeUninit::<[u64; 10]>::uninit();
+        let to = words.as_mut_ptr().cast();
+        // SAFETY: Valid for this call; there are 10 words at `to`.
+        if !unsafe { shim::userdma_uring_payload(self.cmd.as_ptr(), self.flags, to) } {
+            return Err(EINVAL);
+        }
+        // SAFETY: All of them were written.
+        let words = unsafe { words.assume_init() };
+        let (value, _) = T::read_from_prefix(words.as_bytes()).map_err(|_| EINVAL)?;
+        let behind = words.get(uaccess::words::<T>()..).ok_or(EINVAL)?;
+        match behind.iter().all(|word| *word == 0) {
+            true => Ok(value),
             false => Err(EINVAL),
         }
     }
 
     /// Returns whether it names memory that is registered with its ring.
     pub(crate) fn fixed(&self) -> bool {
-        // SAFETY: Valid for this call.
-        unsafe { shim::userdma_uring_fixed(self.cmd.as_ptr()) }
+        self.look.fixed
     }
 
     /// Returns the memory at `address` that is registered with the ring, to be written to or only read. The ring

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! SUBMIT, CANCEL, WAIT and EVENTFD.
+//! The entries of transfers; CANCEL, WAIT and EVENTFD.
 
-use core::{
-    mem::offset_of,
-    ops::Range, //
-};
+use core::mem::offset_of;
 
 use kernel::prelude::*;
 
@@ -19,10 +16,8 @@ use super::{
 use crate::{
     completion::{
         Patience,
-        Teller,
         DEPTH, //
     },
-    engine::Told,
     ext::{
         chardev::Device,
         eventfd::EventFd, //
@@ -33,20 +28,12 @@ use crate::{
         Transfer,
         Work, //
     },
-    service,
     uapi::{
         self,
         Argument,
-        Array,
-        Elements, //
+        Array, //
     }, //
 };
-
-/// The most entries that are queued at once: the card is told of them together.
-const BATCH: usize = 64;
-
-/// The most that are read from the program at once.
-const READ: usize = 8;
 
 /// Which transfers are to be withdrawn.
 pub(super) struct Withdraw {
@@ -57,133 +44,18 @@ pub(super) struct Withdraw {
 }
 
 impl OpenFile {
-    pub(super) fn submit(&self, dev: &Device<Self>, arg: usize, nonblock: bool) -> Result {
-        let (argument, submit) = Argument::read::<uapi::userdma_submit>(arg)?;
-        Array::check::<uapi::userdma_transfer>(submit.entry_size)?;
-        check_flags(submit.flags, 0)?;
-        require(submit.reserved == 0)?;
-        let entries = Array::new(submit.entries, submit.entry_size, submit.count)?;
-        // Before anything is accepted: nobody could be told how many were.
-        let out_count = offset_of!(uapi::userdma_submit, out_count);
-        argument.write_field(out_count, submit.out_count)?;
-        let accepted = match entries.count() {
-            1 => self.submit_all::<1, 1>(dev, &entries, nonblock),
-            _ => self.submit_all::<BATCH, READ>(dev, &entries, nonblock),
-        };
-        argument.write_field(out_count, accepted?)
-    }
-
-    /// Checks and queues all entries, up to `N` at once of which up to `M` are read at once. Returns how many,
-    /// at least one.
-    fn submit_all<const N: usize, const M: usize>(
+    /// Checks an entry and gives a transfer its job.
+    pub(super) fn assign_checked(
         &self,
-        dev: &Device<Self>,
-        entries: &Array,
-        nonblock: bool,
-    ) -> Result<u32> {
-        let mut batch = [const { None }; N];
-        let mut elements = Elements::<_, M>::new(entries);
-        let mut accepted = 0;
-        let result = loop {
-            let range = accepted..entries.count();
-            match self.submit_some(dev, &mut elements, range, nonblock, &mut batch) {
-                Ok(count) => accepted += count,
-                Err(error) if accepted == 0 => break Err(error),
-                Err(_) => break Ok(accepted),
-            }
-            if accepted == entries.count() {
-                break Ok(accepted);
-            }
-        };
-        // Nothing is left in it, and to drop that is a call for each.
-        core::mem::forget(batch);
-        result
-    }
-
-    /// Checks and queues the first of a range of entries, as many as `batch` has places. Returns how many, at least
-    /// one; it sleeps for a place only if the range begins at 0.
-    fn submit_some<const M: usize>(
-        &self,
-        dev: &Device<Self>,
-        elements: &mut Elements<'_, uapi::userdma_transfer, M>,
-        range: Range<u32>,
-        nonblock: bool,
-        batch: &mut [Option<KBox<Transfer>>],
-    ) -> Result<u32> {
-        // Sleeps, if at all, without the guard; what it waits for, unbind ends.
-        let patience = Patience {
-            deadline: service::NEVER,
-            nonblock: nonblock || range.start > 0,
-        };
-        let wanted = range.len().min(batch.len());
-        let batch = batch.get_mut(..wanted).ok_or(EINVAL)?;
-        let first = *elements.get(range.start)?;
-        let check = || self.work(&first, None).map(drop);
-        let reserved = self.reserve(batch, check, Teller::Wait, patience)?;
-        let batch = batch.get_mut(..reserved).ok_or(EINVAL)?;
-
-        let filled = self.fill(elements, range.start, batch);
-        let queued = filled.and_then(|filled| {
-            let filled = batch.get_mut(..filled).ok_or(EINVAL)?;
-            dev.with(|bound| bound.card.engine.submit(filled, Told::Now))
-        });
-        self.give_back_all(batch, Teller::Wait);
-        let queued = queued?;
-        self.port.stats.submitted.add(u64::from(queued));
-        Ok(queued)
-    }
-
-    /// Reserves places for `batch`. Returns how many. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// Those of `check`, before those of [`Port::reserve`].
-    pub(super) fn reserve(
-        &self,
-        batch: &mut [Option<KBox<Transfer>>],
-        check: impl FnOnce() -> Result,
-        teller: Teller,
-        patience: Patience,
-    ) -> Result<usize> {
-        let at_once = Patience {
-            nonblock: true,
-            ..patience
-        };
-        match self.port.reserve(batch, teller, at_once) {
-            Ok(count) => Ok(count),
-            Err(_) => {
-                check()?;
-                self.port.reserve(batch, teller, patience)
-            }
-        }
-    }
-
-    /// Gives transfers the jobs of the entries from `index` on. Returns how many have one, at least one.
-    fn fill<const M: usize>(
-        &self,
-        elements: &mut Elements<'_, uapi::userdma_transfer, M>,
-        index: u32,
-        batch: &mut [Option<KBox<Transfer>>],
-    ) -> Result<usize> {
-        let mut last: Option<&Transfer> = None;
-        let mut count = 0;
-        for (index, transfer) in (index..).zip(batch.iter_mut().flatten()) {
-            let known = last.and_then(|last| last.work.as_ref());
-            let checked = elements
-                .get(index)
-                .and_then(|entry| Ok((entry, self.work(entry, known)?)));
-            match checked {
-                Ok((entry, work)) => self.assign(transfer, entry, work)?,
-                Err(error) if count == 0 => return Err(error),
-                Err(_) => break,
-            }
-            last = Some(transfer);
-            count += 1;
-        }
-        Ok(count)
+        transfer: &mut Transfer,
+        entry: &uapi::userdma_transfer,
+    ) -> Result {
+        self.assign(transfer, entry, self.work(entry, None)?)
     }
 
     /// Gives a transfer the job of an entry that was checked.
+    // See `Transfer::assign()`.
+    #[inline(always)]
     pub(super) fn assign(
         &self,
         transfer: &mut Transfer,
@@ -194,14 +66,6 @@ impl OpenFile {
         transfer.assign(entry.user_data, entry.channel, lane, work);
         transfer.barrier = entry.flags & uapi::USERDMA_TRANSFER_BARRIER != 0;
         Ok(())
-    }
-
-    /// Gives back the places of transfers that were not queued, and the memory of programs, without the guard.
-    pub(super) fn give_back_all(&self, batch: &mut [Option<KBox<Transfer>>], teller: Teller) {
-        for mut transfer in batch.iter_mut().filter_map(Option::take) {
-            transfer.work = None;
-            self.port.cancel_reservation(transfer, teller);
-        }
     }
 
     /// Checks what can be checked of `entry` without its memory. Returns which way it moves.
@@ -224,6 +88,8 @@ impl OpenFile {
     }
 
     /// Checks `entry`, and turns the names in it into references. Of the same buffer as `last`, if it names that.
+    // See `Transfer::assign()`.
+    #[inline(always)]
     pub(super) fn work(&self, entry: &uapi::userdma_transfer, last: Option<&Work>) -> Result<Work> {
         let direction = self.direction(entry)?;
         let buffer = match last {

@@ -38,17 +38,6 @@ use crate::{
 /// What a command keeps that keeps nothing.
 const NOTHING: Option<KBox<()>> = None;
 
-/// Bytes of an entry of a ring that are ours.
-const PAYLOAD: usize = 80;
-
-/// Reads the structure of a command. What is behind it must be zero.
-fn payload<T: uapi::Sized32>(request: &Request) -> Result<T> {
-    let bytes = request.payload::<PAYLOAD>()?;
-    let (value, rest) = T::read_from_prefix(&bytes).map_err(|_| EINVAL)?;
-    require(rest.iter().all(|byte| *byte == 0))?;
-    Ok(value)
-}
-
 impl OpenFile {
     pub(super) fn uring_command(&self, dev: &Device<Self>, request: Request) -> Result<u32> {
         if dev.gone() {
@@ -57,7 +46,7 @@ impl OpenFile {
         match request.op() {
             uapi::USERDMA_URING_TRANSFER => self.uring_transfer(dev, request),
             uapi::USERDMA_URING_CANCEL => {
-                let cancel = payload::<uapi::userdma_cancel>(&request)?;
+                let cancel = request.payload::<uapi::userdma_cancel>()?;
                 require(cancel.out_count == 0)?;
                 // CAST: `u32` fits.
                 require(cancel.size as usize >= size_of_val(&cancel))?;
@@ -68,7 +57,7 @@ impl OpenFile {
     }
 
     fn uring_transfer(&self, dev: &Device<Self>, request: Request) -> Result<u32> {
-        let entry = payload::<uapi::userdma_transfer>(&request)?;
+        let entry = request.payload::<uapi::userdma_transfer>()?;
         let full = request.file_nonblock();
         let check = || match request.fixed() {
             true => self.check_fixed(&entry).map(drop),
@@ -78,36 +67,29 @@ impl OpenFile {
             deadline: service::NEVER,
             nonblock: full || request.nonblock(),
         };
-        let mut batch = [None];
-        let reserved = self.reserve(&mut batch, check, Teller::Ring, patience);
-        if full && reserved == Err(EAGAIN) {
-            // Returned, it would mean that a thread of io_uring's should try.
-            request.begin(NOTHING).complete(EAGAIN.to_errno(), 0);
-            return Err(EIOCBQUEUED);
-        }
-        // There is no system call to begin again.
-        reserved.map_err(|error| if error == ERESTARTSYS { EINTR } else { error })?;
-        let mut told = Told::Now;
-        if let [Some(transfer)] = &mut batch {
-            match self.begin(dev, request, &entry, transfer) {
-                Ok(when) => told = when,
-                Err(error) => {
-                    self.give_back_all(&mut batch, Teller::Ring);
-                    return Err(error);
-                }
+        let mut transfer = match self.reserve_one(check, Teller::Ring, patience) {
+            Ok(transfer) => transfer,
+            Err(EAGAIN) if full => {
+                // Returned, it would mean that a thread of io_uring's should try.
+                request.begin(NOTHING).complete(EAGAIN.to_errno(), 0);
+                return Err(EIOCBQUEUED);
             }
-        }
-        match dev.with(|bound| bound.card.engine.submit(&mut batch, told)) {
-            Ok(_) => self.port.stats.submitted.add(1),
+            // There is no system call to begin again.
+            Err(ERESTARTSYS) => return Err(EINTR),
+            Err(error) => return Err(error),
+        };
+        let told = match self.begin(dev, request, &entry, &mut transfer) {
+            Ok(told) => told,
             Err(error) => {
-                let command = match &mut batch {
-                    [Some(transfer)] => transfer.command.take(),
-                    [None] => None,
-                };
-                self.give_back_all(&mut batch, Teller::Ring);
-                if let Some(command) = command {
-                    command.complete(error.to_errno(), 0);
-                }
+                self.give_back(transfer, Teller::Ring);
+                return Err(error);
+            }
+        };
+        if let Err((error, mut transfer)) = self.queue_one(dev, transfer, told) {
+            let command = transfer.command.take();
+            self.give_back(transfer, Teller::Ring);
+            if let Some(command) = command {
+                command.complete(error.to_errno(), 0);
             }
         }
         Err(EIOCBQUEUED)
@@ -122,15 +104,16 @@ impl OpenFile {
         entry: &uapi::userdma_transfer,
         transfer: &mut Transfer,
     ) -> Result<Told> {
-        let (work, kept) = if request.fixed() {
+        let kept = if request.fixed() {
             let work = self.fixed_work(dev, &request, entry)?;
             // The last user is the command: the ring's memory is no buffer any more when it completes.
             let kept = KBox::new(work.buffer.clone(), GFP_KERNEL)?;
-            (work, Some(kept))
+            self.assign(transfer, entry, work)?;
+            Some(kept)
         } else {
-            (self.work(entry, None)?, None)
+            self.assign_checked(transfer, entry)?;
+            None
         };
-        self.assign(transfer, entry, work)?;
         // Nothing sleeps from here until the transfer is queued: to sleep ends the batch.
         let told = match request.put_off() {
             true => Told::Later,
