@@ -25,8 +25,9 @@ use crate::{
     }, //
 };
 
-/// How often a card that does not stop is asked whether it has.
+/// How often a card that does not stop is asked whether it has: seldom when it has not for long.
 const DRAIN_NS: u64 = 10_000_000;
+const DRAIN_MOST_NS: u64 = 1_000_000_000;
 
 /// How long a card that can stop a channel may take for it.
 const GRACE_NS: u64 = 20_000_000;
@@ -142,7 +143,8 @@ impl Engine<'_> {
             // The other channels of a card that is cut off, too.
             self.kick.watch(now);
         }
-        self.kick.watch(now + DRAIN_NS);
+        self.kick
+            .watch(now + (waited / 8).clamp(DRAIN_NS, DRAIN_MOST_NS));
     }
 
     /// Goes on after the card has stopped at last.
