@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::hotplug::{plug, pull, slots};
+use super::hotplug::{model_slots, plug, pull};
 use super::unbind::{check_works, unbind};
 use crate::account::pins;
 use crate::child::{spawn, Exit, Gate};
@@ -146,15 +146,7 @@ fn unbound(context: &mut Context) -> Outcome {
 
 fn pulled(context: &mut Context) -> Outcome {
     let mut lab = Lab::open()?;
-    let mut slots = slots(context, &mut lab)?;
-    let names: Vec<_> = models(&mut lab, &context.cards)?
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    slots.retain(|slot| names.contains(&slot.name));
-    if slots.is_empty() {
-        skip!("needs cards that are the laboratory's edu-daq");
-    }
+    let mut slots = model_slots(context, &mut lab)?;
     let before = pins()?;
     let _pool = Pool::of(POOL_PAGES * slots.len())?;
     let count = u32::try_from(slots.len())?;

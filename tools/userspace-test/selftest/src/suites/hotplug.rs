@@ -8,6 +8,7 @@ use crate::account::{pins, Account};
 use crate::guest::Card;
 use crate::hugepool::Pool;
 use crate::lab::Lab;
+use crate::model::models;
 use crate::outcome::{Context as _, Outcome};
 use crate::poll::{until, until_within};
 use crate::registry::{Context, Test};
@@ -38,7 +39,7 @@ pub(super) struct Slot {
 }
 
 /// All of them.
-pub(super) fn slots(context: &Context, lab: &mut Lab) -> Outcome<Vec<Slot>> {
+fn slots(context: &Context, lab: &mut Lab) -> Outcome<Vec<Slot>> {
     let mut slots = Vec::new();
     let answer = lab.ask("cards")?;
     if answer.trim().is_empty() {
@@ -59,6 +60,17 @@ pub(super) fn slots(context: &Context, lab: &mut Lab) -> Outcome<Vec<Slot>> {
         }
     }
     check!(!slots.is_empty(), "no card that is bound can be pulled");
+    Ok(slots)
+}
+
+/// Those in which the laboratory's edu-daq are.
+pub(super) fn model_slots(context: &Context, lab: &mut Lab) -> Outcome<Vec<Slot>> {
+    let mut slots = slots(context, lab)?;
+    let models = models(lab, &context.cards)?;
+    slots.retain(|slot| models.iter().any(|(name, _)| *name == slot.name));
+    if slots.is_empty() {
+        skip!("needs cards that are the laboratory's edu-daq");
+    }
     Ok(slots)
 }
 

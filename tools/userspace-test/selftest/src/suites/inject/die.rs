@@ -12,12 +12,11 @@ use crate::account::pins;
 use crate::guest::debug_kernel;
 use crate::hugepool::Pool;
 use crate::lab::Lab;
-use crate::model::models;
 use crate::outcome::{Context as _, Outcome};
 use crate::poll::until;
 use crate::registry::Context;
 use crate::suites::full::{slow, Full, POOL_PAGES};
-use crate::suites::hotplug::{plug, pull, slots, Slot};
+use crate::suites::hotplug::{model_slots, plug, pull, Slot};
 use crate::suites::unbind::check_works;
 
 /// What ends with a card that does not answer, and what with one that is gone.
@@ -32,15 +31,7 @@ fn bound() -> Duration {
 /// All cards die with full rings. Whoever waits is told; or they are pulled at once.
 pub(super) fn die(context: &mut Context) -> Outcome {
     let mut lab = Lab::open()?;
-    let mut slots = slots(context, &mut lab)?;
-    let names: Vec<_> = models(&mut lab, &context.cards)?
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    slots.retain(|slot| names.contains(&slot.name));
-    if slots.is_empty() {
-        skip!("needs cards that are the laboratory's edu-daq");
-    }
+    let mut slots = model_slots(context, &mut lab)?;
     let before = pins()?;
     let _pool = Pool::of(POOL_PAGES * slots.len())?;
     let count = u32::try_from(slots.len())?;
