@@ -29,8 +29,6 @@ const LOOKS_MS: u32 = 10_000;
 /// Longer than all transfers take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-const BATCH: usize = 32;
-
 /// What the kernel reads at each system call, and what it finds there.
 static SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 const ALLOW: u8 = 0;
@@ -52,20 +50,22 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
         .build(uring::ENTRIES)?;
     let files = [bench.card.file().as_raw_fd()];
     ring.submitter().register_files(&files)?;
-    let all = repeat(|| batch(bench, &mut ring));
+    let all = uring::BATCHES.map(|size| (size, repeat(|| batch(bench, &mut ring, size))));
     drop(ring);
     counter::set_priority(libc::SCHED_FIFO, counter::PRIORITY)?;
-    let all = all?;
-    let values = |value: fn(&Counts) -> u64| all.iter().map(|one| value(&one.1)).collect();
-    report.row(
-        "polled",
-        format!("{BATCH} transfers, fixed file, SQPOLL"),
-        [
-            ("system calls", all.iter().map(|one| one.0).collect()),
-            ("doorbells", values(|one| one.doorbells)),
-            ("interrupts", values(|one| one.interrupts)),
-        ],
-    );
+    for (size, all) in all {
+        let all = all?;
+        let values = |value: fn(&Counts) -> u64| all.iter().map(|one| value(&one.1)).collect();
+        report.row(
+            "polled",
+            format!("{size} transfers, fixed file, SQPOLL"),
+            [
+                ("system calls", all.iter().map(|one| one.0).collect()),
+                ("doorbells", values(|one| one.doorbells)),
+                ("interrupts", values(|one| one.interrupts)),
+            ],
+        );
+    }
     let own = caught(|| {
         let _parent = rustix::process::getppid();
     });
@@ -74,7 +74,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
 }
 
 /// Gives transfers and takes their ends; gives how many system calls that took.
-fn batch(bench: &mut Bench<'_>, ring: &mut Ring) -> Result<(u64, Counts)> {
+fn batch(bench: &mut Bench<'_>, ring: &mut Ring, size: usize) -> Result<(u64, Counts)> {
     let before = bench.model.counts(super::CHANNEL.into())?;
     let limit = Instant::now() + LIMIT;
     // It may have fallen asleep meanwhile.
@@ -84,20 +84,20 @@ fn batch(bench: &mut Bench<'_>, ring: &mut Ring) -> Result<(u64, Counts)> {
         bench.settle()?;
     }
     let mut result = Ok(0);
-    let calls = caught(|| result = give_and_take(bench, ring, limit));
+    let calls = caught(|| result = give_and_take(bench, ring, size, limit));
     let ended = result?;
-    ensure!(ended == BATCH, "{ended} of {BATCH} transfers have ended");
+    ensure!(ended == size, "{ended} of {size} transfers have ended");
     bench.settle()?;
     let after = bench.model.counts(super::CHANNEL.into())?;
     Ok((calls, after.since(&before)))
 }
 
-fn give_and_take(bench: &Bench<'_>, ring: &mut Ring, limit: Instant) -> Result<usize> {
-    uring::put(bench, ring, File::Fixed, BATCH)?;
+fn give_and_take(bench: &Bench<'_>, ring: &mut Ring, size: usize, limit: Instant) -> Result<usize> {
+    uring::put(bench, ring, File::Fixed, size)?;
     let moved = i32::try_from(super::SMALL)?;
     let mut ended = 0;
     // The clock is read without a system call.
-    while ended < BATCH && Instant::now() < limit {
+    while ended < size && Instant::now() < limit {
         for end in ring.completion() {
             ensure!(end.result() == moved, "it ended with {}", end.result());
             ended += 1;

@@ -20,11 +20,11 @@ use crate::counter::repeat;
 use crate::counter::Counter;
 use crate::report::Report;
 
-/// Commands in one call.
-const BATCHES: [usize; 3] = [1, 8, 32];
+/// Commands in one call. More than a file has places for would be those of io_uring's threads.
+pub(super) const BATCHES: [usize; 4] = [1, 8, 32, 64];
 
 /// Room in a ring.
-pub(super) const ENTRIES: u32 = 64;
+pub(super) const ENTRIES: u32 = 128;
 
 /// A ring with entries in which a transfer has room.
 pub(super) type Ring = IoUring<squeue::Entry128, cqueue::Entry>;
