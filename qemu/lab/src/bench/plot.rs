@@ -143,9 +143,17 @@ fn lines(area: &Area<'_>, title: &str, across: &str, lines: &[Line]) -> Result<(
             .label(*name)
             .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 16, y + 4)], colour.filled()));
     }
+    // Where the lines are not: they fall, or rise.
+    let falls = lines.iter().any(|(_, points)| {
+        let ends = points.first().zip(points.last());
+        ends.is_some_and(|(first, last)| first.1 > last.1)
+    });
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(match falls {
+            true => SeriesLabelPosition::UpperRight,
+            false => SeriesLabelPosition::UpperLeft,
+        })
         .background_style(WHITE.mix(0.8))
         .label_font(FONT)
         .draw()
