@@ -25,7 +25,7 @@ use crate::{
     }, //
 };
 
-/// How often a card that does not stop is asked whether it has: seldom when it has not for long.
+/// How often a card that does not stop is asked whether it has; ever more seldom when it is dead.
 const DRAIN_NS: u64 = 10_000_000;
 const DRAIN_MOST_NS: u64 = 1_000_000_000;
 
@@ -143,8 +143,12 @@ impl Engine<'_> {
             // The other channels of a card that is cut off, too.
             self.kick.watch(now);
         }
-        self.kick
-            .watch(now + (waited / 8).clamp(DRAIN_NS, DRAIN_MOST_NS));
+        let next = match channel.dead {
+            true => (waited / 8).clamp(DRAIN_NS, DRAIN_MOST_NS),
+            // It is known at the time limit whether it answers.
+            false => DRAIN_NS,
+        };
+        self.kick.watch(now + next);
     }
 
     /// Goes on after the card has stopped at last.

@@ -85,6 +85,10 @@ impl Engine<'_> {
             }
         }
         self.mark_busy(channel);
+        if !may && self.is_stranded(channel) {
+            // Not by an interrupt: `tick()` ends it.
+            self.kick.watch(service::now());
+        }
         news |= channel.untold;
         channel.untold = news && (told == Told::Later || !may);
         if news && !channel.untold {
@@ -97,6 +101,13 @@ impl Engine<'_> {
         if channel.deadline == NEVER {
             self.set_deadline(channel, now);
         }
+    }
+
+    /// Returns whether a channel has something that a lost card does not know of.
+    pub(super) fn is_stranded(&self, channel: &Channel<'_>) -> bool {
+        self.lost.load(Acquire) != 0
+            && (channel.again || channel.given.is_empty())
+            && !(channel.given.is_empty() && channel.lanes.is_empty())
     }
 
     /// Returns whether the card may be given anything.

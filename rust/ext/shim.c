@@ -21,6 +21,7 @@
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
+#include <linux/unroll.h>
 #include <linux/cc_platform.h>
 
 struct folio *userdma_folio_alloc(unsigned int order, int nid, bool only_there);
@@ -314,7 +315,7 @@ bool userdma_read_words(u64 *to, const u64 __user *from, size_t count)
 	might_fault();
 	if (should_fail_usercopy() || !user_read_access_begin(from, count * sizeof(*from)))
 		return false;
-#pragma GCC unroll 4
+	unrolled_count(4)
 	for (i = 0; i < count; i++)
 		unsafe_get_user(to[i], from + i, fault);
 	user_read_access_end();
@@ -331,7 +332,7 @@ bool userdma_write_words(u64 __user *to, const u64 *from, size_t count)
 	might_fault();
 	if (should_fail_usercopy() || !user_write_access_begin(to, count * sizeof(*to)))
 		return false;
-#pragma GCC unroll 4
+	unrolled_count(4)
 	for (i = 0; i < count; i++)
 		unsafe_put_user(from[i], to + i, fault);
 	user_write_access_end();

@@ -100,12 +100,12 @@ impl OpenFile {
             None => Err(EINVAL),
         });
         match (queued, transfer) {
-            (Err(error), Some(transfer)) => Err((error, transfer)),
-            _ => {
-                self.port.stats.submitted.add(1);
-                Ok(())
-            }
+            (Err(error), Some(transfer)) => return Err((error, transfer)),
+            // Without the transfer there is no error.
+            (_, None) | (Ok(()), _) => {}
         }
+        self.port.stats.submitted.add(1);
+        Ok(())
     }
 
     /// Checks and queues all entries, many at once. Returns how many, at least one.

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::getpid;
 use rustix::process::kill_process;
 use rustix::process::pidfd_getfd;
@@ -26,7 +27,7 @@ use rustix::process::PidfdGetfdFlags;
 use rustix::process::Signal;
 
 /// How long the answers may take before nobody waits for them any more.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Of a process that serves at a socket.
 #[derive(Debug)]
@@ -50,13 +51,21 @@ impl Death {
     ///
     /// The system refuses something. The process lives on.
     pub(crate) fn come(&self) -> io::Result<()> {
+        // First: the thread that serves is quick.
         self.comes.store(true, Ordering::SeqCst);
+        let failed = self.ask().and_then(|()| kill()).err();
+        self.comes.store(false, Ordering::SeqCst);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Has the client's requests end, and waits for the process to do so, too.
+    fn ask(&self) -> io::Result<()> {
         if let Some(client) = connection(&self.socket)? {
             // What is there can be read yet; more does not come.
             client.shutdown(Shutdown::Read)?;
             sleep(PATIENCE);
         }
-        kill()
+        Ok(())
     }
 
     /// To be asked when a client has ended: the process does if it is to.
@@ -76,9 +85,11 @@ fn connection(path: &Path) -> io::Result<Option<UnixStream>> {
         let Some(Ok(number)) = name.to_str().map(str::parse) else {
             continue;
         };
-        // It may have been closed meanwhile.
-        let Ok(found) = pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) else {
-            continue;
+        let found = match pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) {
+            Ok(found) => found,
+            // It has been closed meanwhile.
+            Err(Errno::BADF) => continue,
+            Err(error) => return Err(error.into()),
         };
         // Of anything but a UNIX socket there is no such address, and of one that
         // listens there is no peer.
