@@ -29,8 +29,8 @@ use crate::{
 const DRAIN_NS: u64 = 10_000_000;
 const DRAIN_MOST_NS: u64 = 1_000_000_000;
 
-/// How long a card that can stop a channel may take for it.
-const GRACE_NS: u64 = 20_000_000;
+/// How long a card that can stop a channel may take for it. Long: to cut the card off fails what other channels do.
+const GRACE_NS: u64 = 100_000_000;
 
 impl Engine<'_> {
     /// Looks for chains that the card should have ended, and asks to be called again.

@@ -233,12 +233,13 @@ impl File {
 
 /// Sleeps in WAIT until all its transfers have ended.
 fn waiter(card: &Card) -> Outcome<Child> {
-    const COUNT: u32 = 16;
+    // As much as others have queued before, by bytes: so it sleeps for about as long.
+    const COUNT: u32 = 32;
     let asleep = spawn(|| {
         let device = Device::open(&card.path)?;
-        let memory = Kind::Anonymous.make(PAGE)?;
-        let all = device.register(memory.address(), PAGE, 0)?;
-        let reads = vec![from_card(all.handle, 0, 64, 0); size(COUNT.into())];
+        let memory = Kind::Anonymous.make(LENGTH)?;
+        let all = device.register(memory.address(), LENGTH, 0)?;
+        let reads = vec![from_card(all.handle, 0, LENGTH, 0); size(COUNT.into())];
         check_eq!(device.submit(&reads)?, reads.len());
         let records = device.wait(COUNT, COUNT, u64::MAX)?;
         check_eq!(records.len(), reads.len());
