@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What can be asked of the command, and how it explains itself.
 
+mod bench;
 mod card;
 mod memory;
 
@@ -9,8 +10,14 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use clap::ValueEnum;
 use clap_complete::Shell;
 
+pub(crate) use self::bench::AnyKind;
+pub(crate) use self::bench::Bench;
+pub(crate) use self::bench::Channels;
+pub(crate) use self::bench::Direction;
+pub(crate) use self::bench::Way;
 pub(crate) use self::card::Copy;
 pub(crate) use self::card::Inject;
 pub(crate) use self::card::Injection;
@@ -31,6 +38,7 @@ Examples:
   userdma read                      the card's memory as a hex dump
   userdma write firmware.bin        a file into the card's memory
   userdma copy card:0+1M data.bin   the same and back, fast, on all channels
+  userdma bench                     how fast the card is, on this machine
 
 Units:
   Sizes and offsets are bytes, or have a suffix: 4k, 32MiB, 1G (all binary), or
@@ -87,6 +95,8 @@ pub(crate) enum Command {
     Write(Write),
     /// Copy between the card's memory and files, without a copy in between
     Copy(Copy),
+    /// Measure how fast a card is: throughput and latency by size
+    Bench(Bench),
     /// Make a card go wrong (in the laboratory, models of cards)
     Inject(Inject),
     /// Run the test suites of the driver (KTAP output; as root, in a guest)
@@ -176,6 +186,13 @@ pub(crate) struct Man {
     /// Write all pages into this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
+}
+
+/// What a value is called on the command line.
+pub(crate) fn name(value: &impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or(String::new(), |value| value.get_name().to_owned())
 }
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ fn within_card(
 }
 
 /// Gives how many bytes a part has: those that are wanted, or all to the card's end.
-fn room(device: &Device, part: Part, wanted: Option<u64>) -> anyhow::Result<u64> {
+pub(crate) fn room(device: &Device, part: Part, wanted: Option<u64>) -> anyhow::Result<u64> {
     let size = device.info().card_size;
     let left = size.saturating_sub(part.offset);
     let length = wanted.unwrap_or(left);

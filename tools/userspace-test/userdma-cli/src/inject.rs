@@ -23,7 +23,7 @@ pub(crate) fn run(device: Option<&str>, options: &cli::Inject) -> anyhow::Result
         bail!(
             "this is no guest of the laboratory: only a model of a card can be told to go wrong\n  \
              try: make shell DEVICE=edu-daq, and there userdma inject {}",
-            name(options.what)
+            cli::name(&options.what)
         );
     };
     let node = match device {
@@ -71,7 +71,7 @@ fn request(options: &cli::Inject) -> Value {
         Injection::Counters => json!({ "counters": {} }),
         fault => {
             let mut inject = json!({
-                "fault": name(fault),
+                "fault": cli::name(&fault),
                 "channel": options.channel,
                 "count": options.count,
             });
@@ -81,12 +81,6 @@ fn request(options: &cli::Inject) -> Value {
             json!({ "inject": inject })
         }
     }
-}
-
-/// As it is written on the command line, which is what the data sheet has.
-fn name(what: Injection) -> String {
-    what.to_possible_value()
-        .map_or(String::new(), |value| value.get_name().to_owned())
 }
 
 fn print(options: &cli::Inject, card: &str, answer: &Value) {
@@ -118,7 +112,7 @@ fn print(options: &cli::Inject, card: &str, answer: &Value) {
             };
             println!(
                 "{card}: {} on channel {}, {times}",
-                name(fault),
+                cli::name(&fault),
                 options.channel
             );
         }
@@ -184,6 +178,7 @@ mod tests {
             json!({ "inject": { "fault": "late-interrupt", "channel": 2, "count": 3, "ms": 5 } })
         );
         assert_eq!(request(&options(Injection::Heal)), json!({ "heal": {} }));
-        assert_eq!(name(Injection::StuckHard), "stuck-hard");
+        // The data sheet has the names of the command line.
+        assert_eq!(cli::name(&Injection::StuckHard), "stuck-hard");
     }
 }

@@ -3,10 +3,11 @@
 
 use std::fs;
 
+use serde::Serialize;
 use userdma::Device;
 
 /// What the driver counts of a card in debugfs, which root may read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     pub(crate) descriptors: u64,
     pub(crate) doorbells: u64,

@@ -2,12 +2,13 @@
 //! The command `userdma`: looks at cards, tries them, moves data through them.
 //!
 //! `cli` says what can be asked; each other room answers one question: `info`,
-//! `demo`, `alloc`, `register`, `card` (read and write), `copy`, `inject`,
-//! `generate` (completions and man pages). `select` finds the device, `report` tells errors, `number`
+//! `demo`, `alloc`, `register`, `card` (read and write), `copy`, `bench`,
+//! `inject`, `generate` (completions and man pages). `select` finds the device, `report` tells errors, `number`
 //! reads sizes, `stream` knows files and pipes, `touch` counts page faults, `trip`
 //! sends data through the card and back, from and to what `memory` is.
 
 mod alloc;
+mod bench;
 mod card;
 mod cli;
 mod copy;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Read(options) => card::read(device, options).map(done),
         Command::Write(options) => card::write(device, options).map(done),
         Command::Copy(options) => copy::run(device, options).map(done),
+        Command::Bench(options) => bench::run(device, options).map(done),
         Command::Inject(options) => inject::run(device, options).map(done),
         Command::Selftest(options) => return userdma_selftest::main(options),
         Command::Completions { shell } => generate::completions(*shell).map(done),

@@ -3,9 +3,18 @@
 
 use std::fs;
 
+use userdma::Access;
 use userdma::Buffer;
+use userdma::Device;
 use userdma::Mapping;
+use userdma::MemoryBuilder;
+use userdma::Pages;
 use userdma::Registered;
+use userdma::Result;
+
+use crate::cli::AnyKind;
+use crate::cli::Kind;
+use crate::cli::Own;
 
 /// A buffer, and the memory of it.
 pub(crate) enum Memory {
@@ -16,6 +25,20 @@ pub(crate) enum Memory {
 }
 
 impl Memory {
+    /// Gets memory that the card can reach, in huge pages as far as there are some.
+    pub(crate) fn new(device: &Device, kind: AnyKind, length: u64) -> Result<Self> {
+        let buffer = match kind {
+            AnyKind::Driver(Kind::Coherent) => device.coherent(length).allocate()?,
+            AnyKind::Driver(Kind::Huge) => device.huge(length).fallback(true).allocate()?,
+            AnyKind::Own(kind) => {
+                let memory = own(kind, length).allocate()?;
+                return Ok(Self::Registered(device.register(memory).pin()?));
+            }
+        };
+        let mapping = map(&buffer)?;
+        Ok(Self::Allocated(buffer, mapping))
+    }
+
     pub(crate) fn buffer(&self) -> &Buffer {
         match self {
             Self::Allocated(buffer, _) => buffer,
@@ -43,6 +66,28 @@ impl Memory {
             Self::Registered(_) => "registered".to_owned(),
         }
     }
+}
+
+/// Maps all of a buffer, to be written if its device was opened for that.
+pub(crate) fn map(buffer: &Buffer) -> Result<Mapping> {
+    match buffer.device().access() {
+        Access::ReadOnly => buffer.mapping().read_only().map(),
+        _ => buffer.map(),
+    }
+}
+
+/// Begins to allocate memory of the program's own.
+pub(crate) fn own(kind: Own, length: u64) -> MemoryBuilder {
+    let (anonymous, memfd) = (userdma::Memory::anonymous, userdma::Memory::memfd);
+    let (begin, pages): (fn(u64) -> MemoryBuilder, _) = match kind {
+        Own::Anonymous => (anonymous, Pages::Small),
+        Own::Thp => (anonymous, Pages::Transparent),
+        Own::Hugetlb => (anonymous, Pages::Huge2M),
+        Own::Memfd => (memfd, Pages::Small),
+        Own::MemfdHugetlb => (memfd, Pages::Huge2M),
+        Own::Gigantic => (memfd, Pages::Huge1G),
+    };
+    begin(length).pages(pages)
 }
 
 /// Gives the bytes that this process has locked: VmLck of its status.

@@ -65,7 +65,9 @@ pub(crate) fn run(device: Option<&str>, options: &cli::Register) -> anyhow::Resu
     let device = select::open(device, Access::ReadWrite)?;
     let before = locked()?;
     let begin = Instant::now();
-    let mut memory = allocate(options)?;
+    let mut memory = memory::own(options.kind, options.size)
+        .reserve(!options.no_reserve)
+        .allocate()?;
     let allocated = begin.elapsed();
     if let Some(bytes) = options.limit {
         limit(bytes)?;
@@ -117,22 +119,6 @@ pub(crate) fn run(device: Option<&str>, options: &cli::Register) -> anyhow::Resu
         table(&output, options, &arrivals);
     }
     verdict(&output, &arrivals)
-}
-
-fn allocate(options: &cli::Register) -> userdma::Result<userdma::Memory> {
-    let (anonymous, memfd) = (userdma::Memory::anonymous, userdma::Memory::memfd);
-    let (begin, pages): (fn(u64) -> userdma::MemoryBuilder, _) = match options.kind {
-        cli::Own::Anonymous => (anonymous, Pages::Small),
-        cli::Own::Thp => (anonymous, Pages::Transparent),
-        cli::Own::Hugetlb => (anonymous, Pages::Huge2M),
-        cli::Own::Memfd => (memfd, Pages::Small),
-        cli::Own::MemfdHugetlb => (memfd, Pages::Huge2M),
-        cli::Own::Gigantic => (memfd, Pages::Huge1G),
-    };
-    begin(options.size)
-        .pages(pages)
-        .reserve(!options.no_reserve)
-        .allocate()
 }
 
 /// Limits what this process may lock.

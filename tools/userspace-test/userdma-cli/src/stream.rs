@@ -90,16 +90,18 @@ pub(crate) fn room(offset: u64, size: u64) -> String {
 
 /// A bar on standard error, if that is a terminal.
 pub(crate) fn progress(length: Option<u64>) -> ProgressBar {
-    let (bar, template) = match length {
-        Some(length) => (
-            ProgressBar::new(length),
-            "{bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
-        ),
-        None => (
-            ProgressBar::new_spinner(),
-            "{spinner} {binary_bytes}, {binary_bytes_per_sec}",
-        ),
+    let template = match length {
+        Some(_) => {
+            "{bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
+        }
+        None => "{spinner} {binary_bytes}, {binary_bytes_per_sec}",
     };
+    bar(length, template)
+}
+
+/// The same of something else than bytes.
+pub(crate) fn bar(length: Option<u64>, template: &str) -> ProgressBar {
+    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

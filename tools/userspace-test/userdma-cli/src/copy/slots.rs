@@ -4,10 +4,11 @@
 
 use std::ops::Range;
 
-use userdma::Access;
 use userdma::Buffer;
 use userdma::Device;
 use userdma::Mapping;
+
+use crate::memory;
 
 /// One buffer, cut into as many slots of the same size as are needed. It is mapped as a
 /// whole: so a page fault brings 2 MiB.
@@ -24,10 +25,7 @@ impl Slots {
     pub(super) fn new(device: &Device, count: usize, size: usize) -> anyhow::Result<Self> {
         let length = u64::try_from(count)? * u64::try_from(size)?;
         let buffer = device.huge(length).fallback(true).allocate()?;
-        let memory = match device.access() {
-            Access::ReadOnly => buffer.mapping().read_only().map()?,
-            _ => buffer.map()?,
-        };
+        let memory = memory::map(&buffer)?;
         Ok(Self {
             buffer,
             memory,

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! A ring for one thread at a time.
+//! A ring for one thread at a time. `state` is what it tells of itself.
+
+mod state;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -71,6 +73,7 @@ pub struct Ring {
     flights: Slab<Flight>,
     transfers: usize,
     ready: VecDeque<Completion>,
+    calls: u64,
 }
 
 /// What was put down.
@@ -118,54 +121,8 @@ impl Ring {
             flights: Slab::new(),
             transfers: 0,
             ready: VecDeque::new(),
+            calls: 0,
         }
-    }
-
-    /// Gives the device whose transfers it takes.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # let ring = userdma::uring::Ring::new(&userdma::Device::first()?)?;
-    /// println!("{}", ring.device().path().display());
-    /// # Ok::<(), userdma::Error>(())
-    /// ```
-    #[must_use]
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// Gives how many transfers were put down and have not ended yet.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # let ring = userdma::uring::Ring::new(&userdma::Device::first()?)?;
-    /// assert_eq!(ring.in_flight(), 0);
-    /// # Ok::<(), userdma::Error>(())
-    /// ```
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.transfers
-    }
-
-    /// Gives how many transfers may still be put down: the ring has so many
-    /// entries, and the file so many slots.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # let ring = userdma::uring::Ring::new(&userdma::Device::first()?)?;
-    /// println!("{} more", ring.room());
-    /// # Ok::<(), userdma::Error>(())
-    /// ```
-    #[must_use]
-    pub fn room(&self) -> usize {
-        let entries = self.ring.params().sq_entries();
-        let places = entries.min(self.device.info().depth);
-        usize::try_from(places)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(self.transfers)
     }
 
     /// Puts a transfer down; [`submit`](Self::submit) or [`wait`](Self::wait) hands it
@@ -277,8 +234,15 @@ impl Ring {
     /// # Ok::<(), userdma::Error>(())
     /// ```
     pub fn submit(&mut self) -> Result<()> {
-        if self.ring.submission().is_empty() {
+        let entries = self.ring.submission();
+        if entries.is_empty() {
             return Ok(());
+        }
+        let asleep = entries.need_wakeup();
+        drop(entries);
+        // As the crate decides it: a thread that is awake is not called.
+        if asleep || !self.ring.params().is_setup_sqpoll() {
+            self.calls += 1;
         }
         match self.ring.submit() {
             Ok(_) => Ok(()),
@@ -334,6 +298,7 @@ impl Ring {
 
     /// Sleeps until so many entries have ended.
     fn enter(&mut self, count: usize, limit: Option<Duration>) -> Result<()> {
+        self.calls += 1;
         let submitter = self.ring.submitter();
         let entered = match limit {
             None => submitter.submit_and_wait(count),
@@ -355,6 +320,7 @@ impl Ring {
             flights,
             transfers,
             ready,
+            ..
         } = self;
         for entry in ring.completion() {
             let name = usize::try_from(entry.user_data()).ok();
