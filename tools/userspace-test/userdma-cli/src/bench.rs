@@ -78,6 +78,7 @@ fn measure(
 ) -> anyhow::Result<()> {
     let mut way = Way::new(options.way, device)?;
     for kind in &options.memory {
+        progress.begin(format!("{}, getting it", cli::name(kind)));
         let memory = Memory::new(device, *kind, plan.memory)?;
         for group in &plan.groups {
             for (number, block) in plan.blocks.iter().enumerate() {

@@ -14,19 +14,20 @@ use crate::number;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A row for each size, direction and kind of memory. In the first half of its time
-one transfer is made at a time: how long it takes, as the program sees it and as
-the card does. In the second half the queue is kept full: how much is moved.
+A row for each size, direction and kind of memory. In the first half of its
+time one transfer is made at a time: how long it takes, as the program sees it
+and as the card does. In the second half the queue is kept full: how much is
+moved. --way uring and sqpoll do not tell the card's part of the time.
 
-Only --direction to-card and both write to the card: they OVERWRITE its memory, from
---offset on, with zeros. Otherwise the card is opened for reading only.
-Nothing is compared; `userdma demo` and `userdma copy --verify` do that. Whatever
-else uses the card meanwhile is in the figures.
+With --direction to-card and both it OVERWRITES the card's memory, from
+--offset on. Else the card is opened for reading only. Nothing is compared:
+`userdma demo` and `userdma copy --verify` do that. Whatever else uses the
+card, or the machine, is in the figures.
 
 Ctrl-C ends it, with what was measured until then.
 
 Examples:
-  userdma bench                              from the card, 4 KiB to 64 MiB
+  userdma bench                              from the card, by size
   userdma bench --block 4k,1MiB --direction both
   userdma bench --memory coherent,huge,thp   which memory is best
   userdma bench --channels each              each channel by itself
