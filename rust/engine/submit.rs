@@ -23,14 +23,15 @@ use crate::{
 };
 
 impl Engine<'_> {
-    /// Queues transfers in order, and gives them to the card: it is told once of those in a row for one
-    /// channel, or in [`Engine::tell`]. Returns how many, at least one; they are gone from `batch`, the others stay.
+    /// Queues transfers in order, and gives them to the card: it is told once of those for one channel. Returns how
+    /// many, at least one; they are gone from `batch`, the others stay.
     ///
     /// # Errors
     ///
     /// Of the first: [`ENODEV`] after unbind has begun, [`EIO`] while the card does not answer.
-    pub(crate) fn submit(&self, batch: &mut [Option<KBox<Transfer>>], told: Told) -> Result<u32> {
+    pub(crate) fn submit(&self, batch: &mut [Option<KBox<Transfer>>]) -> Result<u32> {
         let mut count = 0;
+        let mut told = Told::Now;
         while let Some(index) = batch
             .get(count)
             .and_then(|next| Some(next.as_ref()?.channel))
@@ -38,7 +39,7 @@ impl Engine<'_> {
             let channel = self.channels.get(usize::from(index)).ok_or(EINVAL)?;
             let rest = batch.get_mut(count..).unwrap_or_default();
             let mut channel = channel.lock();
-            let queued = self.queue_all(&mut channel, rest, told);
+            let queued = self.queue_all(&mut channel, rest, &mut told);
             count += queued.0;
             match queued {
                 (_, Ok(())) => {}
@@ -46,10 +47,13 @@ impl Engine<'_> {
                 (_, Err(_)) => break,
             }
         }
+        if told == Told::Later {
+            self.tell();
+        }
         Ok(u32::try_from(count)?)
     }
 
-    /// The same with one transfer, which is given back if it is not queued.
+    /// The same with one transfer, which is given back if it is not queued. The card may be told in [`Engine::tell`].
     pub(crate) fn submit_one(
         &self,
         mut transfer: KBox<Transfer>,
@@ -121,11 +125,12 @@ impl Engine<'_> {
     }
 
     /// Queues the first transfers of one file, as many as are for this channel. Returns how many, and why not all.
+    /// The card is told later if more are behind them.
     fn queue_all(
         &self,
         channel: &mut Channel<'_>,
         batch: &mut [Option<KBox<Transfer>>],
-        told: Told,
+        told: &mut Told,
     ) -> (usize, Result) {
         let now = now();
         if let Err(error) = self.may_queue(channel) {
@@ -138,6 +143,9 @@ impl Engine<'_> {
             return (0, Err(ENODEV));
         };
         let most = port.begin(batch, channel.index);
+        if most < batch.len() {
+            *told = Told::Later;
+        }
         let (mut count, mut news, mut result) = (0, false, Ok(()));
         for place in batch.iter_mut().take(most) {
             let Some(mut transfer) = place.take() else {
@@ -156,7 +164,7 @@ impl Engine<'_> {
             count += 1;
         }
         self.stats.submitted.add(count as u64);
-        self.start_next_at(channel, news, told, Some(now));
+        self.start_next_at(channel, news, *told, Some(now));
         (count, result)
     }
 

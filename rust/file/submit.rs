@@ -154,7 +154,7 @@ impl OpenFile {
         let filled = self.fill(elements, range.start, batch);
         let queued = filled.and_then(|filled| {
             let filled = batch.get_mut(..filled).ok_or(EINVAL)?;
-            dev.with(|bound| bound.card.engine.submit(filled, Told::Now))
+            dev.with(|bound| bound.card.engine.submit(filled))
         });
         self.give_back_all(batch, Teller::Wait);
         let queued = queued?;

@@ -173,10 +173,9 @@ impl Call<'_> {
         let lane = *self.file.lanes.first().ok_or(ENODEV)?;
         transfer.assign(0, CHANNEL, lane, work);
         // If it is not queued it is dropped here, without the guard.
-        let mut batch = [Some(transfer)];
-        self.dev
-            .with(|bound| bound.card.engine.submit(&mut batch, Told::Now))?;
-        self.file.port.stats.submitted.add(1);
+        self.file
+            .queue_one(self.dev, transfer, Told::Now)
+            .map_err(|(error, _)| error)?;
         Ok(lane)
     }
 }

@@ -14,6 +14,7 @@ use crate::model::{Counts, Model};
 use crate::outcome::{same_bytes, Outcome};
 use crate::raw::{size, wide};
 use crate::registry::{Context, Test};
+use crate::suites::inject::on;
 use crate::suites::uring::Ring;
 
 pub(super) const TESTS: &[Test] = &[
@@ -31,6 +32,11 @@ pub(super) const TESTS: &[Test] = &[
         "rings.batch",
         "64 small transfers: one call, at most two doorbells and two interrupts",
         batch,
+    ),
+    Test::new(
+        "rings.spread",
+        "64 small transfers, turn by turn on all channels: a doorbell for each channel",
+        spread,
     ),
     Test::new(
         "rings.ring",
@@ -170,6 +176,37 @@ fn batch(context: &mut Context) -> Outcome {
         let few = |(doorbells, interrupts): &(u64, u64)| *doorbells <= 2 && *interrupts <= 2;
         check!(seen.iter().any(few), "{seen:?}");
     }
+    Ok(())
+}
+
+fn spread(context: &mut Context) -> Outcome {
+    const TRIES: usize = 20;
+    let card = context.card().clone();
+    let device = context.open()?;
+    let channels = device.info()?.out_channels;
+    if channels < 2 {
+        skip!("needs a card with several channels");
+    }
+    let buffer = device.alloc(COHERENT, PAGE)?;
+    let turns = (0..channels).cycle().map(u16::try_from);
+    let transfers: Vec<_> = small(buffer.handle, 64)
+        .into_iter()
+        .zip(turns)
+        .map(|(transfer, channel)| Ok(on(channel?, transfer)))
+        .collect::<Outcome<_>>()?;
+    let mut seen = Vec::new();
+    for _ in 0..TRIES {
+        let before = card.counter("doorbells")?;
+        check_eq!(device.submit(&transfers)?, BATCH, "in one call");
+        let records = device.collect(BATCH)?;
+        check!(records.iter().all(|record| record.result == 0));
+        seen.push(card.counter("doorbells")? - before);
+    }
+    // One more only where somebody else looked at a channel meanwhile.
+    println!("doorbells {seen:?}");
+    check!(seen.contains(&u64::from(channels)), "{seen:?}");
+    let most = 2 * u64::from(channels);
+    check!(seen.iter().all(|count| *count <= most), "{seen:?}");
     Ok(())
 }
 

@@ -91,11 +91,8 @@ impl Meter<'_> {
         while !self.progress.is_stopped() && (time < self.plan.time || count < FEWEST) {
             let free = flight - queue.in_flight();
             if free >= batch {
-                let mut next: Vec<_> = (0..free).map(|_| queue.next()).collect();
-                // Side by side, those of a channel need one doorbell.
-                next.sort_by_key(|(_, channel)| *channel);
+                let next = (0..free).map(|_| queue.next());
                 let transfers: Vec<_> = next
-                    .into_iter()
                     .map(|(number, channel)| self.transfer(number, channel))
                     .collect();
                 self.way.submit(&transfers)?;
