@@ -104,7 +104,7 @@ impl Engine<'_> {
     }
 
     /// Returns whether a channel has something that a lost card does not know of.
-    pub(super) fn is_stranded(&self, channel: &Channel<'_>) -> bool {
+    fn is_stranded(&self, channel: &Channel<'_>) -> bool {
         self.lost.load(Acquire) != 0
             && (channel.again || channel.given.is_empty())
             && !(channel.given.is_empty() && channel.lanes.is_empty())
