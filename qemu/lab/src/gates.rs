@@ -43,6 +43,9 @@ const END: &str = r"Assertion|hardware error";
 /// registers follow.
 const NO_MAPPING: &str = "hardware error: vfio: DMA mapping failed";
 
+/// What the kernel says when it hands over to process 1.
+const INIT: &str = "Run /init as init process";
+
 /// How many lines after a bad one are shown with it.
 const AFTER: usize = 12;
 
@@ -56,6 +59,7 @@ pub(crate) struct Watch {
     after: usize,
     problems: Vec<String>,
     dead: bool,
+    init: bool,
 }
 
 impl Watch {
@@ -69,6 +73,7 @@ impl Watch {
             after: 0,
             problems: Vec::new(),
             dead: false,
+            init: false,
         })
     }
 
@@ -79,6 +84,7 @@ impl Watch {
             self.mark = Some(mark.to_owned());
             return;
         }
+        self.init |= line.contains(INIT);
         self.dead |= self.fatal.is_match(line);
         if self.bad.is_match(line) && !self.harmless.is_match(line) {
             if self.after == 0 {
@@ -96,6 +102,11 @@ impl Watch {
     /// Whether the guest is beyond help.
     pub(crate) fn is_dead(&self) -> bool {
         self.dead
+    }
+
+    /// Whether the kernel has started process 1.
+    pub(crate) fn has_init(&self) -> bool {
+        self.init
     }
 
     /// What was found: where, and the lines.
@@ -182,7 +193,9 @@ mod tests {
             "DMA-API: preallocated 65536 debug entries",
             "DMA-API: debugging enabled by kernel config",
             "kasan: KernelAddressSanitizer initialized",
+            "Run /init as init process",
         ])?;
+        assert!(watch.has_init());
         assert!(!watch.is_dead());
         assert_eq!(watch.into_problems(), [""; 0]);
         Ok(())
@@ -200,8 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_fatal() -> Result<()> {
+    fn a_panic_is_fatal_and_a_start_is_none() -> Result<()> {
         assert!(judge(&["Kernel panic - not syncing: Attempted to kill init!"])?.is_dead());
+        assert!(!judge(&["smp: Brought up 1 node, 2 CPUs"])?.has_init());
         Ok(())
     }
 

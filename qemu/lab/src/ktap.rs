@@ -97,6 +97,11 @@ impl Parser {
         document.tests.push(test);
     }
 
+    /// Whether a document has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.seen
+    }
+
     /// Ends the stream and returns all tests, leaves only.
     pub(crate) fn finish(mut self) -> Vec<Test> {
         if !self.seen {

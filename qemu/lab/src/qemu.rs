@@ -291,6 +291,17 @@ impl Machine {
         }
     }
 
+    /// Writes what the processors are at into `directory`, for whoever has to find out
+    /// why the guest hangs, and says it in one line; `None` if QEMU does not answer.
+    pub(crate) fn processors(&mut self, directory: &Path) -> Option<String> {
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = control.processors().ok()?;
+        let file = directory.join("processors.log");
+        // Without it the line below is all that is left.
+        let _ = fs::write(file, &text);
+        Some(control::at(&text))
+    }
+
     /// Asks over QMP what the machine is doing, then ends it.
     pub(crate) fn end(&mut self) -> Result<String> {
         let quit = self

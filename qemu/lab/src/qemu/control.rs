@@ -68,6 +68,25 @@ impl Control {
         Ok(format!("the machine was {:?}", status.status))
     }
 
+    /// What every processor has in its registers and its interrupt controller.
+    pub(crate) fn processors(&mut self) -> Result<String> {
+        let qmp = self.qmp()?;
+        let mut text = String::new();
+        for command in [
+            "info registers -a",
+            "info lapic 0",
+            "info lapic 1",
+            "info pic",
+        ] {
+            let ask = qapi::qmp::human_monitor_command {
+                cpu_index: None,
+                command_line: command.to_owned(),
+            };
+            text += &qmp.execute(&ask).context(command)?;
+        }
+        Ok(text)
+    }
+
     /// Asks the guest to let a card go.
     pub(crate) fn delete(&mut self, card: &str) -> Result<()> {
         let id = card.to_owned();
@@ -106,5 +125,30 @@ impl Control {
             self.going.remove(name);
         }
         Ok(self.going.contains(card))
+    }
+}
+
+/// Where the processors are, of what QEMU tells of their registers.
+pub(crate) fn at(registers: &str) -> String {
+    let places = registers.lines().filter_map(|line| {
+        let place = line.strip_prefix("RIP=").or(line.strip_prefix("EIP="))?;
+        let place = place.split_whitespace().next()?;
+        let halted = line.ends_with("HLT=1");
+        Some(format!("{place}{}", if halted { " halted" } else { "" }))
+    });
+    format!("processors at {}", places.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_are_told_by_their_place() {
+        let text = "CPU#0\nRAX=0000000000000000 RBX=0000000000000001\n\
+                    RIP=ffffffff81f3a8cb RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1\n\
+                    CPU#1\nRIP=ffffffff810d1ae4 RFL=00000286 [--S--P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\n";
+        let expected = "processors at ffffffff81f3a8cb halted, ffffffff810d1ae4";
+        assert_eq!(at(text), expected);
     }
 }
