@@ -113,6 +113,11 @@ impl<'bound> Card<'bound> {
         }
     }
 
+    /// Returns whether the card moves from one buffer to another: it must reach both.
+    pub(crate) fn host_to_host(&self) -> bool {
+        self.engine.hw.traits().host_to_host && !self.engine.bounce
+    }
+
     /// Returns the `USERDMA_CAP_*` of the card.
     pub(crate) fn capabilities(&self) -> u64 {
         let traits = self.engine.hw.traits();
@@ -127,6 +132,7 @@ impl<'bound> Card<'bound> {
             (self.translated, uapi::USERDMA_CAP_IOMMU),
             (self.engine.bounce, uapi::USERDMA_CAP_BOUNCE),
             (traits.abort, uapi::USERDMA_CAP_ABORT),
+            (self.host_to_host(), uapi::USERDMA_CAP_HOST_TO_HOST),
         ] {
             if has {
                 capabilities |= capability;

@@ -267,6 +267,7 @@ impl Port {
         match transfer.direction {
             Direction::ToCard => self.stats.bytes_to_card.add(transfer.bytes),
             Direction::FromCard => self.stats.bytes_from_card.add(transfer.bytes),
+            Direction::HostToHost => self.stats.bytes_host_to_host.add(transfer.bytes),
         }
         let command = transfer.command.take();
         let end = (transfer.result, transfer.bytes);

@@ -178,7 +178,9 @@ impl<'bound> Engine<'bound> {
                 )?),
                 false => None,
             };
-            let (hw, given, held) = (hw.channel(index)?, fifo(traits.depth)?, fifo(traits.depth)?);
+            let (hw, given) = (hw.channel(index)?, fifo(traits.depth)?);
+            // A transfer has two at most.
+            let held = fifo(2 * traits.depth)?;
             let channel = KBox::pin_init(
                 new_spinlock_irq!(Channel {
                     index,

@@ -112,6 +112,8 @@ pub(crate) struct OpenFile {
     card_size: u64,
     /// Of positions and lengths of read() and write(); a power of two.
     alignment: u64,
+    /// The card moves from one buffer to another.
+    host_to_host: bool,
     readable: bool,
     writable: bool,
 }
@@ -219,6 +221,7 @@ impl Operations for OpenFile {
                 chunk <- new_mutex!(None),
                 card_size: bound.card.engine.hw.memory(),
                 alignment: bound.card.engine.hw.traits().alignment,
+                host_to_host: bound.card.host_to_host(),
                 readable,
                 writable,
             }? Error))

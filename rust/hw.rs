@@ -40,6 +40,8 @@ pub(crate) struct Traits {
     pub(crate) dma_bits: u32,
     /// Whether [`Channel::abort`] can stop a chain that has begun.
     pub(crate) abort: bool,
+    /// Whether it moves from one place of the host's memory to another.
+    pub(crate) host_to_host: bool,
 }
 
 /// The most interrupt vectors of a card: as many as MSI has.
@@ -50,16 +52,19 @@ pub(crate) const MAX_VECTORS: usize = 32;
 pub(crate) enum Direction {
     ToCard,
     FromCard,
+    /// If the card can: [`Traits::host_to_host`].
+    HostToHost,
 }
 
 /// A part of a chain, contiguous on the bus.
 #[derive(Clone)]
 pub(crate) struct Descriptor {
+    /// The same in all of a chain.
     pub(crate) direction: Direction,
-    /// Where the host's memory is on the bus.
+    /// Where the host's memory is on the bus; of two places the one that is read.
     pub(crate) bus: u64,
-    /// Where in the card's memory.
-    pub(crate) card_offset: u64,
+    /// Where in the card's memory; or where on the bus it is written, from the host to the host.
+    pub(crate) target: u64,
     /// At most [`Traits::max_descriptor`].
     pub(crate) length: u64,
 }

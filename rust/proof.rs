@@ -52,7 +52,7 @@ fn run(hw: &mut dyn Channel, direction: Direction, bus: u64, length: u64) -> Res
     let descriptor = Descriptor {
         direction,
         bus,
-        card_offset: 0,
+        target: 0,
         length,
     };
     hw.push(&descriptor, false);

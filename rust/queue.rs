@@ -46,11 +46,31 @@ pub(crate) struct Work {
     /// What the program calls the buffer, or 0.
     pub(crate) handle: u32,
     pub(crate) buffer: BufferRef,
+    /// What is written from the host to the host; `buffer` is read then.
+    pub(crate) second: Option<BufferRef>,
     pub(crate) offset: u64,
     pub(crate) length: u64,
-    pub(crate) card_offset: u64,
+    /// Into the card's memory, or into `second`.
+    pub(crate) target: u64,
     /// The longest it may take on the card in nanoseconds, or 0.
     pub(crate) timeout_ns: u64,
+}
+
+impl Work {
+    /// Returns all that the card uses.
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = &BufferRef> {
+        [Some(&self.buffer), self.second.as_ref()]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Lets go of the buffers in any context. The card is bound, and done with them.
+    pub(crate) fn put_atomic(self) {
+        self.buffer.put_atomic();
+        if let Some(second) = self.second {
+            second.put_atomic();
+        }
+    }
 }
 
 /// A transfer, from SUBMIT to WAIT; or a request of read() or write().

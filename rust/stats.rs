@@ -96,6 +96,8 @@ counters! {
         bytes_to_card,
         /// Bytes moved from the card.
         bytes_from_card,
+        /// Bytes moved from one buffer to another.
+        bytes_host_to_host,
         /// Bytes that had to be copied because the card cannot reach the memory.
         bytes_bounced,
         /// Interrupts that were the card's.
@@ -134,6 +136,8 @@ counters! {
         bytes_to_card,
         /// Bytes moved from the card.
         bytes_from_card,
+        /// Bytes moved from one buffer to another.
+        bytes_host_to_host,
         /// Calls of read() and write() for which the program's own pages were moved.
         direct_requests,
         /// Calls of either whose data were copied.

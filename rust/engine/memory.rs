@@ -13,6 +13,7 @@ use kernel::{
 
 use super::Engine;
 use crate::{
+    buffer::Buffer,
     ext::dma,
     hw::{
         self,
@@ -38,12 +39,15 @@ impl Engine<'_> {
         most: u64,
     ) -> Result<u64> {
         let rest = (work.length - done).min(most);
-        let (offset, card_offset) = (work.offset + done, work.card_offset + done);
+        if let Some(second) = &work.second {
+            return self.put_down_both(hw, work, second, done, rest);
+        }
+        let (offset, target) = (work.offset + done, work.target + done);
         let descriptor = |piece: Piece, moved| Descriptor {
             direction: work.direction,
             bus: piece.bus,
             // Cannot wrap: the range was checked against the card's memory.
-            card_offset: card_offset + moved,
+            target: target + moved,
             length: piece.length,
         };
         let memory = work.buffer.memory();
@@ -61,17 +65,16 @@ impl Engine<'_> {
             self.stats.descriptors.add(1);
             return Ok(length);
         }
-        let mut next = Some(self.piece(work, offset, rest)?);
+        let mut next = Some(self.piece(&work.buffer, offset, rest)?);
         let (mut moved, mut count) = (0, 0);
         while let Some(piece) = next {
-            if memory.is_some() {
-                // CAST: At most `max_descriptor`, which `usize` holds.
-                let (dev, length) = (self.pdev.as_ref(), piece.length as usize);
-                dma::sync_for_device(dev, piece.bus, length, direction(work.direction));
-            }
+            let way = direction(work.direction);
+            self.sync_for_device(&work.buffer, piece.bus, piece.length, way);
             let behind = moved + piece.length;
             next = match behind < rest && hw.room() > 1 {
-                true => self.piece(work, offset + behind, rest - behind).ok(),
+                true => self
+                    .piece(&work.buffer, offset + behind, rest - behind)
+                    .ok(),
                 false => None,
             };
             hw.push(&descriptor(piece, moved), next.is_some());
@@ -81,11 +84,58 @@ impl Engine<'_> {
         Ok(moved)
     }
 
+    /// The same from one buffer to another, `second`: a descriptor ends where a piece of either does.
+    fn put_down_both(
+        &self,
+        hw: &mut dyn hw::Channel,
+        work: &Work,
+        second: &Buffer,
+        done: u64,
+        rest: u64,
+    ) -> Result<u64> {
+        // Cannot wrap: both ranges were checked.
+        let (offset, target) = (work.offset + done, work.target + done);
+        let pair = |behind| {
+            let from = self.piece(&work.buffer, offset + behind, rest - behind)?;
+            let to = self.piece(second, target + behind, from.length)?;
+            Ok::<_, Error>((from.bus, to))
+        };
+        let mut next = Some(pair(0)?);
+        let (mut moved, mut count) = (0, 0);
+        while let Some((bus, to)) = next {
+            self.sync_for_device(&work.buffer, bus, to.length, DataDirection::ToDevice);
+            self.sync_for_device(second, to.bus, to.length, DataDirection::FromDevice);
+            let behind = moved + to.length;
+            next = match behind < rest && hw.room() > 1 {
+                true => pair(behind).ok(),
+                false => None,
+            };
+            let descriptor = Descriptor {
+                direction: work.direction,
+                bus,
+                target: to.bus,
+                length: to.length,
+            };
+            hw.push(&descriptor, next.is_some());
+            (moved, count) = (behind, count + 1);
+        }
+        self.stats.descriptors.add(count);
+        Ok(moved)
+    }
+
+    /// Makes a piece of a buffer ready for the card.
+    fn sync_for_device(&self, buffer: &Buffer, bus: u64, length: u64, direction: DataDirection) {
+        if buffer.memory().is_some() {
+            // CAST: At most `max_descriptor`, which `usize` holds.
+            dma::sync_for_device(self.pdev.as_ref(), bus, length as usize, direction);
+        }
+    }
+
     /// Returns the first piece of a range that is mapped.
-    fn piece(&self, work: &Work, offset: u64, length: u64) -> Result<Piece> {
+    fn piece(&self, buffer: &Buffer, offset: u64, length: u64) -> Result<Piece> {
         let traits = self.hw.traits();
         let (max, boundary) = (traits.max_descriptor, traits.boundary);
-        split::first(work.buffer.segments(), offset, length, max, boundary).ok_or(EIO)
+        split::first(buffer.segments(), offset, length, max, boundary).ok_or(EIO)
     }
 
     /// Takes over what the card has moved: `length` bytes behind `done`.
@@ -96,10 +146,15 @@ impl Engine<'_> {
         done: u64,
         length: u64,
     ) -> Result {
+        let offset = work.offset + done;
+        if let Some(second) = &work.second {
+            self.sync_for_cpu(&work.buffer, offset, length, DataDirection::ToDevice)?;
+            let target = work.target + done;
+            return self.sync_for_cpu(second, target, length, DataDirection::FromDevice);
+        }
         let Some(memory) = work.buffer.memory() else {
             return Ok(());
         };
-        let offset = work.offset + done;
         if work.buffer.bounced() {
             self.stats.bytes_bounced.add(length);
             if work.direction == Direction::FromCard {
@@ -108,21 +163,36 @@ impl Engine<'_> {
             }
             return Ok(());
         }
+        self.sync_for_cpu(&work.buffer, offset, length, direction(work.direction))
+    }
+
+    /// Takes over a range of a buffer.
+    fn sync_for_cpu(
+        &self,
+        buffer: &Buffer,
+        offset: u64,
+        length: u64,
+        direction: DataDirection,
+    ) -> Result {
+        if buffer.memory().is_none() {
+            return Ok(());
+        }
         let mut moved = 0;
         while moved < length {
-            let piece = self.piece(work, offset + moved, length - moved)?;
+            let piece = self.piece(buffer, offset + moved, length - moved)?;
             // CAST: At most `max_descriptor`, which `usize` holds.
             let (dev, length) = (self.pdev.as_ref(), piece.length as usize);
-            dma::sync_for_cpu(dev, piece.bus, length, direction(work.direction));
+            dma::sync_for_cpu(dev, piece.bus, length, direction);
             moved += piece.length;
         }
         Ok(())
     }
 }
 
+/// Returns what the card does with the only buffer.
 fn direction(direction: Direction) -> DataDirection {
     match direction {
-        Direction::ToCard => DataDirection::ToDevice,
         Direction::FromCard => DataDirection::FromDevice,
+        _ => DataDirection::ToDevice,
     }
 }

@@ -47,12 +47,14 @@ impl Channel<'_> {
             && newest.transfer.rest() == newest.length
     }
 
-    /// Keeps the buffer of a transfer that is given up while the card may still use it.
+    /// Keeps the buffers of a transfer that is given up while the card may still use them.
     pub(super) fn hold(&mut self, transfer: &mut Transfer) {
         if let Some(work) = transfer.work.take() {
-            // There is room: nothing is given while something is held. If not, the card has the memory.
-            if let Err(buffer) = self.held.push_back(work.buffer) {
-                core::mem::forget(buffer);
+            for buffer in [Some(work.buffer), work.second].into_iter().flatten() {
+                // There is room: nothing is given while something is held. If not, the card has the memory.
+                if let Err(buffer) = self.held.push_back(buffer) {
+                    core::mem::forget(buffer);
+                }
             }
         }
     }
@@ -280,6 +282,7 @@ impl Engine<'_> {
                 match direction {
                     Direction::ToCard => self.stats.bytes_to_card.add(bytes),
                     Direction::FromCard => self.stats.bytes_from_card.add(bytes),
+                    Direction::HostToHost => self.stats.bytes_host_to_host.add(bytes),
                 }
                 // A chain that ends well and short is the end of its transfer, too.
                 match (failed, transfer.rest()) {
@@ -314,9 +317,9 @@ impl Engine<'_> {
             0 => self.stats.completed.add(1),
             _ => self.stats.failed.add(1),
         }
-        // The card is done with the buffer.
+        // The card is done with the memory.
         if let Some(work) = transfer.work.take() {
-            work.buffer.put_atomic();
+            work.put_atomic();
         }
         if channel.lanes.complete(lane, transfer) {
             // Perhaps on a channel whose lock cannot be had here: `tick()` looks.

@@ -19,7 +19,8 @@ use crate::{
     hw::{
         self,
         State, //
-    }, //
+    },
+    queue::Work, //
 };
 
 impl Engine<'_> {
@@ -83,7 +84,7 @@ impl Engine<'_> {
             channel.hw.quarantine();
             let Channel { given, held, .. } = &mut *channel;
             let given = given.iter_mut().filter_map(|g| g.transfer.work.as_ref());
-            for buffer in given.map(|work| &work.buffer) {
+            for buffer in given.flat_map(Work::buffers) {
                 buffer.quarantine();
             }
             for buffer in held.iter_mut() {

@@ -14,6 +14,7 @@ use super::{
     OpenFile, //
 };
 use crate::{
+    buffer::BufferRef,
     completion::{
         Patience,
         DEPTH, //
@@ -68,18 +69,24 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Checks what can be checked of `entry` without its memory. Returns which way it moves.
+    /// Checks what can be checked of `entry` without its buffers. Returns which way it moves.
     pub(super) fn direction(&self, entry: &uapi::userdma_transfer) -> Result<Direction> {
-        check_entry(entry)?;
-        require(usize::from(entry.channel) < self.lanes.len())?;
         let direction = match u32::from(entry.op) {
             uapi::USERDMA_OP_TO_CARD => Direction::ToCard,
-            _ => Direction::FromCard,
+            uapi::USERDMA_OP_FROM_CARD => Direction::FromCard,
+            uapi::USERDMA_OP_HOST_TO_HOST if self.host_to_host => Direction::HostToHost,
+            _ => return Err(EOPNOTSUPP),
         };
+        check_flags(entry.flags, uapi::USERDMA_TRANSFER_BARRIER)?;
+        require(entry.reserved == 0)?;
+        require(entry.buffer2 == 0 || direction == Direction::HostToHost)?;
+        require(entry.length != 0)?;
+        require(usize::from(entry.channel) < self.lanes.len())?;
         let allowed = match direction {
             // The card reads what the program may write, and the other way round.
             Direction::ToCard => self.writable,
             Direction::FromCard => self.readable,
+            Direction::HostToHost => self.readable && self.writable,
         };
         match allowed {
             true => Ok(direction),
@@ -96,32 +103,54 @@ impl OpenFile {
             Some(last) if last.handle == entry.buffer => last.buffer.clone(),
             _ => self.with_buffer(entry.buffer, |buffer, _| buffer.clone())?,
         };
+        let second = self.second(direction, entry)?;
         if direction == Direction::FromCard && buffer.source_only() {
             return Err(EACCES);
         }
         let (length, align) = (entry.length, self.alignment);
         range::check(entry.buffer_offset, length, buffer.length, align).map_err(range_error)?;
-        self.check_card_range(entry)?;
+        self.check_target(entry, second.as_ref())?;
+        // In which order a card moves the bytes of a transfer is its own affair.
+        require(
+            entry.buffer != entry.buffer2
+                || range::are_apart(entry.buffer_offset, entry.card_offset, length),
+        )?;
         Ok(Work {
             direction,
             handle: entry.buffer,
             buffer,
+            second,
             offset: entry.buffer_offset,
             length,
-            card_offset: entry.card_offset,
+            target: entry.card_offset,
             timeout_ns: entry.timeout_ns,
         })
     }
 
-    /// Checks the place in the card's memory.
-    pub(super) fn check_card_range(&self, entry: &uapi::userdma_transfer) -> Result {
-        range::check(
-            entry.card_offset,
-            entry.length,
-            self.card_size,
-            self.alignment,
-        )
-        .map_err(range_error)
+    /// Returns the buffer that is written from the host to the host.
+    pub(super) fn second(
+        &self,
+        direction: Direction,
+        entry: &uapi::userdma_transfer,
+    ) -> Result<Option<BufferRef>> {
+        if direction != Direction::HostToHost {
+            return Ok(None);
+        }
+        let second = self.with_buffer(entry.buffer2, |buffer, _| buffer.clone())?;
+        match second.source_only() {
+            true => Err(EACCES),
+            false => Ok(Some(second)),
+        }
+    }
+
+    /// Checks the place in the card's memory, or in the second buffer.
+    pub(super) fn check_target(
+        &self,
+        entry: &uapi::userdma_transfer,
+        second: Option<&BufferRef>,
+    ) -> Result {
+        let size = second.map_or(self.card_size, |second| second.length);
+        range::check(entry.card_offset, entry.length, size, self.alignment).map_err(range_error)
     }
 
     pub(super) fn cancel(&self, dev: &Device<Self>, arg: usize) -> Result {
@@ -200,18 +229,6 @@ impl OpenFile {
             argument.write_field(out_count, count)
         })
     }
-}
-
-/// Checks what can be checked of an entry by itself.
-fn check_entry(entry: &uapi::userdma_transfer) -> Result {
-    match u32::from(entry.op) {
-        uapi::USERDMA_OP_TO_CARD | uapi::USERDMA_OP_FROM_CARD => {}
-        // HOST_TO_HOST comes with a card that can do it.
-        _ => return Err(EOPNOTSUPP),
-    }
-    check_flags(entry.flags, uapi::USERDMA_TRANSFER_BARRIER)?;
-    require(entry.reserved == 0 && entry.buffer2 == 0)?;
-    require(entry.length != 0)
 }
 
 /// Returns the errno that says why a range is refused.

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     buffer::{
         register,
+        BufferRef,
         User, //
     },
     completion::{
@@ -123,14 +124,19 @@ impl OpenFile {
         Ok(told)
     }
 
-    /// Checks what can be checked of a transfer of the ring's memory before that is looked at.
-    fn check_fixed(&self, entry: &uapi::userdma_transfer) -> Result<Direction> {
+    /// Checks what can be checked of a transfer of the ring's memory before that is looked at. Returns which
+    /// way it moves, and the second buffer.
+    fn check_fixed(
+        &self,
+        entry: &uapi::userdma_transfer,
+    ) -> Result<(Direction, Option<BufferRef>)> {
         let direction = self.direction(entry)?;
         require(entry.buffer == 0)?;
+        let second = self.second(direction, entry)?;
         let places = entry.buffer_offset | entry.length;
         require(places & (self.alignment - 1) == 0)?;
-        self.check_card_range(entry)?;
-        Ok(direction)
+        self.check_target(entry, second.as_ref())?;
+        Ok((direction, second))
     }
 
     /// Makes a buffer of memory that is registered with the ring, for one transfer.
@@ -140,7 +146,7 @@ impl OpenFile {
         request: &Request,
         entry: &uapi::userdma_transfer,
     ) -> Result<Work> {
-        let direction = self.check_fixed(entry)?;
+        let (direction, second) = self.check_fixed(entry)?;
         let write = direction == Direction::FromCard;
         let memory = request.memory(entry.buffer_offset, entry.length, write)?;
         // The kernel's own has other addresses.
@@ -157,9 +163,10 @@ impl OpenFile {
             direction,
             handle: 0,
             buffer,
+            second,
             offset: 0,
             length: entry.length,
-            card_offset: entry.card_offset,
+            target: entry.card_offset,
             timeout_ns: entry.timeout_ns,
         })
     }

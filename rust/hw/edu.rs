@@ -102,6 +102,7 @@ pub(super) const TRAITS: Traits = Traits {
     vectors: 1,
     dma_bits: 28,
     abort: false,
+    host_to_host: false,
 };
 
 /// Longer than any transfer takes.
@@ -233,16 +234,17 @@ impl Channel for Dma<'_> {
     }
 
     fn push(&mut self, descriptor: &Descriptor, _more: bool) {
-        let card = regs::MEMORY + descriptor.card_offset;
-        let (source, destination) = match descriptor.direction {
-            Direction::ToCard => (descriptor.bus, card),
-            Direction::FromCard => (card, descriptor.bus),
+        let card = regs::MEMORY + descriptor.target;
+        let from_card = descriptor.direction == Direction::FromCard;
+        let (source, destination) = match from_card {
+            false => (descriptor.bus, card),
+            true => (card, descriptor.bus),
         };
         self.next = Some(Program {
             source,
             destination,
             length: descriptor.length,
-            from_card: descriptor.direction == Direction::FromCard,
+            from_card,
         });
     }
 

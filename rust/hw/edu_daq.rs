@@ -52,6 +52,7 @@ pub(super) const TRAITS: Traits = Traits {
     vectors: 4,
     dma_bits: 64,
     abort: true,
+    host_to_host: true,
 };
 
 /// Entries of the rings, as powers of two.
@@ -66,6 +67,7 @@ const DONE: usize = ENTRY << RING_BITS;
 
 // Of a descriptor's third word.
 const FROM_CARD: u64 = 1 << 32;
+const HOST_TO_HOST: u64 = 2 << 32;
 const MORE: u64 = 1 << 34;
 const QUIET: u64 = 1 << 35;
 const PHASE: u64 = 1 << 47;
@@ -226,9 +228,11 @@ impl Channel for Rings<'_> {
         };
         // The last of a batch is not quiet: `submit()` sees to it.
         let mut kind = descriptor.length | QUIET;
-        if descriptor.direction == Direction::FromCard {
-            kind |= FROM_CARD;
-        }
+        kind |= match descriptor.direction {
+            Direction::ToCard => 0,
+            Direction::FromCard => FROM_CARD,
+            Direction::HostToHost => HOST_TO_HOST,
+        };
         if more {
             kind |= MORE;
         }
@@ -237,10 +241,7 @@ impl Channel for Rings<'_> {
         }
         let first = ENTRY * self.given.slot();
         let cookie = u64::from(self.begun.count());
-        memory.write_all(
-            first,
-            [descriptor.bus, descriptor.card_offset, kind, cookie],
-        );
+        memory.write_all(first, [descriptor.bus, descriptor.target, kind, cookie]);
         self.given.advance();
         self.free = self.free.saturating_sub(1);
         self.open += 1;

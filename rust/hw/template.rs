@@ -90,6 +90,7 @@ pub(super) const TRAITS: Traits = Traits {
     vectors: 1,
     dma_bits: 64,
     abort: true,
+    host_to_host: false,
 };
 
 /// Size of the card's memory.
@@ -172,7 +173,7 @@ impl Channel for Dma<'_> {
         let to_card = next.direction == Direction::ToCard;
         // CAST: Halves of an address; offset and length are within the card's memory.
         let (low, high) = (next.bus as u32, (next.bus >> 32) as u32);
-        let (offset, length) = (next.card_offset as u32, next.length as u32);
+        let (offset, length) = (next.target as u32, next.length as u32);
         self.bar
             .write_reg(regs::HOST_LOW::zeroed().with_address(low));
         self.bar

@@ -32,6 +32,11 @@ pub(crate) fn check(offset: u64, length: u64, size: u64, align: u64) -> Result<(
     }
 }
 
+/// Returns whether two ranges of `length` have no byte in common.
+pub(crate) fn are_apart(one: u64, other: u64, length: u64) -> bool {
+    one.abs_diff(other) >= length
+}
+
 /// Rounds `length` up to a multiple of `unit`, a power of two; `None` if that wraps.
 pub(crate) fn round_up(length: u64, unit: u64) -> Option<u64> {
     Some(length.checked_add(unit - 1)? & !(unit - 1))

@@ -165,9 +165,10 @@ impl Call<'_> {
             direction,
             handle: 0,
             buffer,
+            second: None,
             offset: 0,
             length,
-            card_offset,
+            target: card_offset,
             timeout_ns: 0,
         };
         let lane = *self.file.lanes.first().ok_or(ENODEV)?;

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::{config, hard, power_of_two};
-use crate::pure::range::{check, round_up, Error};
+use crate::pure::range::{are_apart, check, round_up, Error};
 
 fn reference(offset: u64, length: u64, size: u64, align: u64) -> Result<(), Error> {
     let wide = |value: u64| u128::from(value);
@@ -109,6 +109,12 @@ proptest! {
         let passes = check(offset, length, size, 1).is_ok();
         let inside = length > 0 && (offset..offset + length).all(|byte| byte < size);
         prop_assert_eq!(passes, inside);
+    }
+
+    #[test]
+    fn apart_is_without_a_byte_in_common(one in 0u64..40, other in 0u64..40, length in 1u64..40) {
+        let common = (one..one + length).any(|byte| (other..other + length).contains(&byte));
+        prop_assert_eq!(are_apart(one, other, length), !common);
     }
 
     #[test]
