@@ -29,11 +29,12 @@ pub(crate) fn submit(refused: &Refused, errno: Errno, info: &Info) -> Explanatio
         Errno::INVAL => invalid(refused, info),
         Errno::BADF => {
             let (how, wanted) = match refused.operation {
-                Operation::FromCard => ("write-only", "reading"),
-                _ => ("read-only", "writing"),
+                Operation::FromCard => ("write-only", "reading too"),
+                Operation::ToCard => ("read-only", "writing too"),
+                Operation::HostToHost => ("read-only or write-only", "reading and writing"),
             };
             Explanation::new(ErrorKind::BadAccess, format!("the device was opened {how}"))
-                .advise(format!("open it for {wanted} too"))
+                .advise(format!("open it for {wanted}"))
         }
         Errno::ACCESS => Explanation::new(
             ErrorKind::BadAccess,
@@ -74,7 +75,7 @@ fn out_of_range(refused: &Refused, info: &Info) -> Explanation {
     card.or_else(buffer).unwrap_or_else(|| {
         Explanation::new(
             ErrorKind::OutOfRange,
-            "offset and length reach outside the buffer or the card, or overflow",
+            "offset and length reach outside a buffer or the card, or overflow",
         )
     })
 }
@@ -90,6 +91,9 @@ fn invalid(refused: &Refused, info: &Info) -> Explanation {
     } else if values.iter().any(|value| value % alignment != 0) {
         explanation("an offset or the length is not aligned")
             .limit(format!("multiples of {}", Bytes(alignment)))
+    } else if refused.operation == Operation::HostToHost {
+        explanation("source and destination are one buffer, and overlap")
+            .advise("ranges without a byte in common, or another buffer")
     } else if refused.length > info.max_transfer {
         explanation("it is longer than one transfer may be")
             .limit(format!("{} in one transfer", Bytes(info.max_transfer)))
@@ -299,6 +303,21 @@ mod tests {
             let told = submit(&wrong, Errno::INVAL, &edu());
             assert!(told.why.contains(why), "{} lacks {why}", told.why);
         }
+    }
+
+    #[test]
+    fn copies_have_reasons_of_their_own() {
+        let copy = Refused {
+            operation: Operation::HostToHost,
+            length: 8192,
+            ..refused()
+        };
+        let told = submit(&copy, Errno::INVAL, &edu());
+        assert!(told.why.contains("overlap"), "{}", told.why);
+        let told = submit(&copy, Errno::BADF, &edu());
+        assert!(told.advice[0].contains("reading and writing"));
+        let told = submit(&copy, Errno::RANGE, &edu());
+        assert!(told.why.contains("outside a buffer"), "{}", told.why);
     }
 
     #[test]
