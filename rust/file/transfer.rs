@@ -71,15 +71,14 @@ impl OpenFile {
 
     /// Checks what can be checked of `entry` without its buffers. Returns which way it moves.
     pub(super) fn direction(&self, entry: &uapi::userdma_transfer) -> Result<Direction> {
-        let direction = match u32::from(entry.op) {
-            uapi::USERDMA_OP_TO_CARD => Direction::ToCard,
-            uapi::USERDMA_OP_FROM_CARD => Direction::FromCard,
-            uapi::USERDMA_OP_HOST_TO_HOST if self.host_to_host => Direction::HostToHost,
+        let (direction, unused) = match u32::from(entry.op) {
+            uapi::USERDMA_OP_TO_CARD => (Direction::ToCard, entry.buffer2),
+            uapi::USERDMA_OP_FROM_CARD => (Direction::FromCard, entry.buffer2),
+            uapi::USERDMA_OP_HOST_TO_HOST if self.host_to_host => (Direction::HostToHost, 0),
             _ => return Err(EOPNOTSUPP),
         };
         check_flags(entry.flags, uapi::USERDMA_TRANSFER_BARRIER)?;
-        require(entry.reserved == 0)?;
-        require(entry.buffer2 == 0 || direction == Direction::HostToHost)?;
+        require(entry.reserved | u64::from(unused) == 0)?;
         require(entry.length != 0)?;
         require(usize::from(entry.channel) < self.lanes.len())?;
         let allowed = match direction {
@@ -103,23 +102,43 @@ impl OpenFile {
             Some(last) if last.handle == entry.buffer => last.buffer.clone(),
             _ => self.with_buffer(entry.buffer, |buffer, _| buffer.clone())?,
         };
-        let second = self.second(direction, entry)?;
+        if direction == Direction::HostToHost {
+            return self.work_of_two(entry, buffer);
+        }
         if direction == Direction::FromCard && buffer.source_only() {
             return Err(EACCES);
         }
         let (length, align) = (entry.length, self.alignment);
         range::check(entry.buffer_offset, length, buffer.length, align).map_err(range_error)?;
-        self.check_target(entry, second.as_ref())?;
-        // In which order a card moves the bytes of a transfer is its own affair.
-        require(
-            entry.buffer != entry.buffer2
-                || range::are_apart(entry.buffer_offset, entry.card_offset, length),
-        )?;
+        self.check_target(entry, self.card_size)?;
         Ok(Work {
             direction,
             handle: entry.buffer,
             buffer,
-            second,
+            second: None,
+            offset: entry.buffer_offset,
+            length,
+            target: entry.card_offset,
+            timeout_ns: entry.timeout_ns,
+        })
+    }
+
+    /// The same from the host to the host, once the buffer is found that is read.
+    // Apart: else all others pay for it.
+    #[inline(never)]
+    fn work_of_two(&self, entry: &uapi::userdma_transfer, buffer: BufferRef) -> Result<Work> {
+        let second = self.second(entry)?;
+        let (length, align) = (entry.length, self.alignment);
+        range::check(entry.buffer_offset, length, buffer.length, align).map_err(range_error)?;
+        self.check_target(entry, second.length)?;
+        // In which order a card moves the bytes of a transfer is its own affair.
+        let apart = range::are_apart(entry.buffer_offset, entry.card_offset, length);
+        require(entry.buffer != entry.buffer2 || apart)?;
+        Ok(Work {
+            direction: Direction::HostToHost,
+            handle: entry.buffer,
+            buffer,
+            second: Some(second),
             offset: entry.buffer_offset,
             length,
             target: entry.card_offset,
@@ -128,28 +147,16 @@ impl OpenFile {
     }
 
     /// Returns the buffer that is written from the host to the host.
-    pub(super) fn second(
-        &self,
-        direction: Direction,
-        entry: &uapi::userdma_transfer,
-    ) -> Result<Option<BufferRef>> {
-        if direction != Direction::HostToHost {
-            return Ok(None);
-        }
+    pub(super) fn second(&self, entry: &uapi::userdma_transfer) -> Result<BufferRef> {
         let second = self.with_buffer(entry.buffer2, |buffer, _| buffer.clone())?;
         match second.source_only() {
             true => Err(EACCES),
-            false => Ok(Some(second)),
+            false => Ok(second),
         }
     }
 
-    /// Checks the place in the card's memory, or in the second buffer.
-    pub(super) fn check_target(
-        &self,
-        entry: &uapi::userdma_transfer,
-        second: Option<&BufferRef>,
-    ) -> Result {
-        let size = second.map_or(self.card_size, |second| second.length);
+    /// Checks the place in the card's memory, or in the second buffer, of `size` bytes.
+    pub(super) fn check_target(&self, entry: &uapi::userdma_transfer, size: u64) -> Result {
         range::check(entry.card_offset, entry.length, size, self.alignment).map_err(range_error)
     }
 

@@ -132,10 +132,16 @@ impl OpenFile {
     ) -> Result<(Direction, Option<BufferRef>)> {
         let direction = self.direction(entry)?;
         require(entry.buffer == 0)?;
-        let second = self.second(direction, entry)?;
+        let second = match direction {
+            Direction::HostToHost => Some(self.second(entry)?),
+            _ => None,
+        };
         let places = entry.buffer_offset | entry.length;
         require(places & (self.alignment - 1) == 0)?;
-        self.check_target(entry, second.as_ref())?;
+        let size = second
+            .as_ref()
+            .map_or(self.card_size, |second| second.length);
+        self.check_target(entry, size)?;
         Ok((direction, second))
     }
 

@@ -66,8 +66,7 @@ const ENTRY: usize = 4;
 const DONE: usize = ENTRY << RING_BITS;
 
 // Of a descriptor's third word.
-const FROM_CARD: u64 = 1 << 32;
-const HOST_TO_HOST: u64 = 2 << 32;
+const OPERATION: u32 = 32;
 const MORE: u64 = 1 << 34;
 const QUIET: u64 = 1 << 35;
 const PHASE: u64 = 1 << 47;
@@ -227,12 +226,12 @@ impl Channel for Rings<'_> {
             return;
         };
         // The last of a batch is not quiet: `submit()` sees to it.
-        let mut kind = descriptor.length | QUIET;
-        kind |= match descriptor.direction {
+        let operation = match descriptor.direction {
             Direction::ToCard => 0,
-            Direction::FromCard => FROM_CARD,
-            Direction::HostToHost => HOST_TO_HOST,
+            Direction::FromCard => 1,
+            Direction::HostToHost => 2,
         };
+        let mut kind = descriptor.length | operation << OPERATION | QUIET;
         if more {
             kind |= MORE;
         }
