@@ -246,6 +246,11 @@ impl Lane {
             share: Share::default(),
         })
     }
+
+    /// Charges the file for a transfer that goes to the card.
+    fn charge(&mut self, clock: &mut Clock, transfer: &Transfer) {
+        clock.charge(&mut self.share, transfer.length().max(LEAST_CHARGE));
+    }
 }
 
 /// The lanes of one channel.
@@ -340,8 +345,7 @@ impl Lanes {
             return false;
         };
         self.clock.wake(&mut lane.share);
-        self.clock
-            .charge(&mut lane.share, transfer.length().max(LEAST_CHARGE));
+        lane.charge(&mut self.clock, transfer);
         self.last = transfer.lane;
         true
     }
@@ -378,8 +382,7 @@ impl Lanes {
         let lane = self.lanes.get_mut(index)?.as_mut()?;
         let transfer = lane.queue.pop_front()?;
         self.queued -= 1;
-        let charge = transfer.length().max(LEAST_CHARGE);
-        self.clock.charge(&mut lane.share, charge);
+        lane.charge(&mut self.clock, &transfer);
         self.last = index;
         Some((index, transfer))
     }
