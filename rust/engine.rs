@@ -66,8 +66,8 @@ const MAX_FILES: usize = 1024;
 /// The most that is copied in an interrupt.
 const MAX_BOUNCE: u64 = 64 << 10;
 
-/// The most bytes of one chain.
-const MOST_CHAIN: u64 = 1 << 30;
+/// The most bytes of one chain: its time limit is for all of it.
+const MOST_CHAIN: u64 = 64 << 20;
 
 /// A chain that a channel was given, and the transfer that it belongs to.
 struct Given {

@@ -28,7 +28,7 @@ pub(crate) struct Traits {
     pub(crate) max_descriptor: u64,
     /// No descriptor may cross a multiple of this on the bus; a power of two, at least a page.
     pub(crate) boundary: u64,
-    /// Of bus address, card offset and length; a power of two.
+    /// Of bus addresses, card offset and length; a power of two.
     pub(crate) alignment: u64,
     /// Channels, which work side by side; at most 32.
     pub(crate) channels: u16,

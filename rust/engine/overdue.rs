@@ -157,6 +157,13 @@ impl Engine<'_> {
         if core::mem::take(&mut channel.dead) {
             self.lost.fetch_sub(1, Full);
         }
+        // The first that may have ended is the one that was given up. What else has is not moved again: its source
+        // may have changed. Of a card that was cut off nobody knows.
+        if !cut && channel.hw.pop().is_some() {
+            channel.again = false;
+            self.collect_ended(channel);
+            channel.again = true;
+        }
         if cut && self.cut_off.fetch_sub(1, Full) == 1 && !channel.stopped {
             ext_pci::set_master(self.pdev);
             // The other channels start again by `tick()`.

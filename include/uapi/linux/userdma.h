@@ -132,7 +132,7 @@ enum {
  * @out_capabilities: USERDMA_CAP_*
  * @out_dma_mask: highest bus address the card can form
  * @out_card_size: bytes of the card's own memory; the end of file of read()
- * @out_max_transfer: most bytes one transfer may move
+ * @out_max_transfer: most bytes one transfer may move to or from the card
  * @out_max_descriptor: most bytes the card moves in one go; longer transfers
  *	are split
  * @out_alignment: of buffer offset, card offset and length, in bytes; a power
@@ -151,7 +151,8 @@ enum {
  * @out_used_file: bytes of buffers this open file holds now
  * @out_used_user: bytes the user who opened it holds now
  * @out_used_total: bytes all hold now
- * @out_timeout_ns: longest the card may take for one descriptor
+ * @out_timeout_ns: longest the card may take for the descriptors of a transfer
+ *	that it works on at once, 64 MiB at most
  * @out_reserved: 0
  * @out_direct_min: read() and write() of at least so many bytes at once move
  *	the program's own pages, smaller ones are copied; 0: all are copied
@@ -259,7 +260,7 @@ enum {
 	USERDMA_BUF_FELL_BACK = 1 << 1,
 	/* mappings of it can be pinned: O_DIRECT, io_uring, vmsplice */
 	USERDMA_BUF_PINNABLE = 1 << 2,
-	/* transfers to the card only: the card may not write to it */
+	/* the card may read it, and not write to it */
 	USERDMA_BUF_SOURCE = 1 << 3,
 };
 
@@ -313,7 +314,7 @@ struct userdma_buf_free {
 
 /* Flags of BUF_REGISTER. */
 enum {
-	/* for transfers to the card only; the memory may be read-only */
+	/* only for the card to read; the memory may be read-only */
 	USERDMA_REGISTER_SOURCE = 1 << 0,
 	/* the memory of the memfd @fd, mapped or not; @address is an offset in it */
 	USERDMA_REGISTER_MEMFD = 1 << 1,
@@ -425,7 +426,7 @@ enum {
  * @length: in bytes, more than 0
  * @card_offset: into the card's memory, in bytes; HOST_TO_HOST: into @buffer2
  * @timeout_ns: longest the transfer may take on the card; 0: only the
- *	driver's limit for each descriptor
+ *	driver's limit, out_timeout_ns
  * @reserved: must be 0
  *
  * Transfers of one open file on one channel run in the order of submission.
