@@ -41,6 +41,9 @@ const OVERHEAD: Duration = Duration::from_secs(90);
 /// How long the rest of a trace may take after a panic.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long a guest must have said nothing to be called hung.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// How long a guest may take to switch off after its last result.
 const POWER_OFF: Duration = Duration::from_secs(20);
 
@@ -59,7 +62,7 @@ pub(super) struct End {
     pub(super) deeds: Deeds,
     pub(super) took: Duration,
     /// The kernel stopped without a word before its init, in a QEMU that still
-    /// answers: how long it had, and what the processors were at.
+    /// answers: where the processors were.
     pub(super) hung: Option<String>,
 }
 
@@ -68,13 +71,18 @@ struct Heard {
     watch: Watch,
     parser: Parser,
     deeds: Deeds,
-    /// The laboratory had to end it: why, and the state that QEMU told of.
+    /// When the kernel said something last.
+    last: Instant,
+    /// The laboratory had to end it.
     ended: Option<Ended>,
 }
 
 struct Ended {
     why: String,
+    /// Where they were, if QEMU says.
     processors: Option<String>,
+    /// For how long the kernel had said nothing.
+    silent: Duration,
 }
 
 enum Event {
@@ -115,11 +123,11 @@ impl Start<'_> {
             tests.push(Test::of("card-report", models.report()));
         }
         let words = gates::qemu_complaints(qemu::own_words(directory), models.were_told_to_die())?;
-        let silent = words.is_empty() && !tests[first_gate..].iter().any(failed);
+        let clean = words.is_empty() && !tests[first_gate..].iter().any(failed);
         let hung = heard
             .ended
             .as_ref()
-            .filter(|_| !came && silent)
+            .filter(|ended| !came && clean && ended.silent >= SILENCE)
             .and_then(|ended| ended.processors.clone());
         let mut end: Vec<String> = heard.ended.map(|ended| ended.why).into_iter().collect();
         end.extend(words);
@@ -157,6 +165,7 @@ impl Start<'_> {
             watch: Watch::new()?,
             parser: Parser::default(),
             deeds: Deeds::default(),
+            last: begun,
             ended: None,
         };
         let mut open = 2;
@@ -164,6 +173,7 @@ impl Start<'_> {
             let left = deadline.saturating_duration_since(Instant::now());
             match events.recv_timeout(left) {
                 Ok(Event::Kernel(line)) => {
+                    heard.last = Instant::now();
                     let was_dead = heard.watch.is_dead();
                     heard.watch.line(&line);
                     if heard.watch.is_dead() && !was_dead {
@@ -184,8 +194,7 @@ impl Start<'_> {
                 Ok(Event::Closed) => open -= 1,
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    let dead = heard.watch.is_dead();
-                    heard.ended = Some(end(machine, directory, limit, dead)?);
+                    heard.ended = Some(end(machine, directory, limit, &heard)?);
                     return Ok(heard);
                 }
             }
@@ -195,6 +204,7 @@ impl Start<'_> {
             heard.ended = Some(Ended {
                 why: format!("it did not switch off ({state})"),
                 processors: None,
+                silent: heard.last.elapsed(),
             });
         }
         Ok(heard)
@@ -206,13 +216,15 @@ fn end(
     machine: &mut qemu::Machine,
     directory: &Path,
     limit: Duration,
-    dead: bool,
+    heard: &Heard,
 ) -> Result<Ended> {
-    if dead {
+    let silent = heard.last.elapsed();
+    if heard.watch.is_dead() {
         machine.end()?;
         return Ok(Ended {
             why: "the kernel died".to_owned(),
             processors: None,
+            silent,
         });
     }
     let processors = machine.processors(directory);
@@ -221,7 +233,11 @@ fn end(
     if let Some(at) = &processors {
         why = format!("{why}; {at}");
     }
-    Ok(Ended { why, processors })
+    Ok(Ended {
+        why,
+        processors,
+        silent,
+    })
 }
 
 fn failed(test: &Test) -> bool {
