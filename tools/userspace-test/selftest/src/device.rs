@@ -4,6 +4,8 @@
 //! Not the library's types: they check before they call, and here the kernel's
 //! checks are what is tested.
 
+mod transfer;
+
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -19,6 +21,8 @@ use crate::memory::{Mapping, RO, RW};
 use crate::outcome::Outcome;
 use crate::poll::{after, LONG};
 use crate::raw::{self, size, Sys};
+
+pub(crate) use transfer::{from_card, host_to_host, tagged, to_card};
 
 /// An open file.
 #[derive(Debug)]
@@ -91,6 +95,11 @@ impl Device {
         info.size = sys::size_of::<sys::userdma_info>();
         self.ioctl(sys::USERDMA_IOCTL_INFO, &mut info)?;
         Ok(info)
+    }
+
+    /// Whether INFO tells of a capability.
+    pub(crate) fn can(&self, capability: u32) -> Sys<bool> {
+        Ok(self.info()?.out_capabilities & u64::from(capability) != 0)
     }
 
     /// An argument of BUF_ALLOC.
@@ -339,51 +348,5 @@ impl From<std::os::fd::OwnedFd> for Device {
 impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
-    }
-}
-
-/// A transfer, except for its direction.
-fn transfer(handle: u32, offset: usize, length: usize, card: usize) -> sys::userdma_transfer {
-    let mut transfer = sys::userdma_transfer::new_zeroed();
-    transfer.buffer = handle;
-    transfer.buffer_offset = raw::wide(offset);
-    transfer.length = raw::wide(length);
-    transfer.card_offset = raw::wide(card);
-    transfer
-}
-
-fn operation(op: u32) -> u16 {
-    u16::try_from(op).expect("fits by the ABI")
-}
-
-/// From a buffer to the card.
-pub(crate) fn to_card(
-    handle: u32,
-    offset: usize,
-    length: usize,
-    card: usize,
-) -> sys::userdma_transfer {
-    let mut transfer = transfer(handle, offset, length, card);
-    transfer.op = operation(sys::USERDMA_OP_TO_CARD);
-    transfer
-}
-
-/// From the card to a buffer.
-pub(crate) fn from_card(
-    handle: u32,
-    offset: usize,
-    length: usize,
-    card: usize,
-) -> sys::userdma_transfer {
-    let mut transfer = transfer(handle, offset, length, card);
-    transfer.op = operation(sys::USERDMA_OP_FROM_CARD);
-    transfer
-}
-
-/// The same with the number that comes back in the completion.
-pub(crate) fn tagged(transfer: sys::userdma_transfer, user_data: u64) -> sys::userdma_transfer {
-    sys::userdma_transfer {
-        user_data,
-        ..transfer
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum Need {
     Direct,
     /// Huge buffers.
     Huge,
+    /// Transfers from one buffer to another.
+    HostToHost,
     /// A card that takes 100 ms for each chain: `edu` does by itself, an `edu-daq` is
     /// told to as long as the test runs.
     Slow,
@@ -48,6 +50,7 @@ impl Need {
                 "requests that move the program's pages (direct_min_bytes=512)".to_owned()
             }
             Self::Huge => "huge buffers".to_owned(),
+            Self::HostToHost => "a card that copies from buffer to buffer".to_owned(),
             Self::Slow => "a card that takes 100 ms for each transfer".to_owned(),
             Self::MemoryBelowMiB(n) => format!("a guest of at most {n} MiB"),
         }

@@ -184,6 +184,7 @@ fn prepare(test: &Test, options: &Options, seed: u64) -> Outcome<(Context, Optio
             // Met below.
             Need::Slow => false,
             Need::Huge => !has(first, userdma::sys::USERDMA_CAP_HUGE)?,
+            Need::HostToHost => !has(first, userdma::sys::USERDMA_CAP_HOST_TO_HOST)?,
             Need::MemoryBelowMiB(limit) => guest::meminfo("MemTotal")? > limit << 10,
         };
         if missing {
@@ -206,8 +207,7 @@ fn prepare(test: &Test, options: &Options, seed: u64) -> Outcome<(Context, Optio
 }
 
 fn has(card: &Card, capability: u32) -> Outcome<bool> {
-    let info = Device::open(&card.path)?.info()?;
-    Ok(info.out_capabilities & u64::from(capability) != 0)
+    Ok(Device::open(&card.path)?.can(capability)?)
 }
 
 /// Loads the module and binds the cards again, if a test left them otherwise.

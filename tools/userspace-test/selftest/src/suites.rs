@@ -4,6 +4,7 @@
 mod abi;
 mod account;
 mod alloc;
+mod copy;
 mod direct;
 mod event;
 mod fault;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Test> {
         event::TESTS,
         uring::TESTS,
         rings::TESTS,
+        copy::TESTS,
         flood::TESTS,
         library::TESTS,
         inject::TESTS,

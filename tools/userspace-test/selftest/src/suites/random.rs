@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
+use userdma::sys;
 
 use crate::account::Account;
 use crate::device::{from_card, to_card, Device};
@@ -17,7 +18,8 @@ use crate::outcome::{same_bytes, Context as _, Outcome};
 use crate::raw::size;
 use crate::registry::{Context, Test};
 use crate::requests::{contents, pread, pwrite, set_contents};
-use place::Place;
+
+pub(super) use place::{copy, Place};
 
 pub(super) const TESTS: &[Test] = &[Test::new(
     "random.transfers",
@@ -37,6 +39,8 @@ struct Work {
     card: Vec<u8>,
     /// See [`crate::guest::Card::reaches_last_bytes`].
     last_bytes: bool,
+    /// The card copies from buffer to buffer.
+    copies: bool,
     transfers: u32,
 }
 
@@ -53,6 +57,7 @@ impl Work {
         }
         places.extend(Place::own(&device, LENGTH, &mut rng)?);
         Ok(Self {
+            copies: device.can(sys::USERDMA_CAP_HOST_TO_HOST)?,
             device,
             rng,
             places,
@@ -93,20 +98,23 @@ impl Work {
 
     /// New bytes in a part of a place.
     fn refill(&mut self, index: usize, offset: usize, length: usize) {
-        let mut bytes = vec![0; length];
-        self.rng.fill_bytes(&mut bytes);
-        self.places[index].set(offset, &bytes);
+        self.places[index].refill(offset, length, &mut self.rng);
+    }
+
+    /// A place to read from, and one to write to.
+    fn ends(&mut self) -> (usize, usize) {
+        let source = self.rng.random_range(0..self.places.len());
+        loop {
+            let target = self.rng.random_range(0..self.places.len());
+            if !self.places[target].source_only() {
+                return (source, target);
+            }
+        }
     }
 
     /// Out of one place, through the card, into another.
     fn through(&mut self) -> Outcome {
-        let source = self.rng.random_range(0..self.places.len());
-        let target = loop {
-            let target = self.rng.random_range(0..self.places.len());
-            if !self.places[target].source_only() {
-                break target;
-            }
-        };
+        let (source, target) = self.ends();
         let (from, length) = self.part(source);
         let at = self.rng.random_range(0..=self.card.len() - length);
         let (to, most) = self.part(target);
@@ -131,6 +139,32 @@ impl Work {
             self.places[index].check().context(|| what.clone())?;
         }
         Ok(())
+    }
+
+    /// From one place to another, or within one.
+    fn copy(&mut self) -> Outcome {
+        let (source, target) = self.ends();
+        let (from, length) = self.part(source);
+        let (to, most) = self.part(target);
+        let mut length = length.min(most);
+        if source == target {
+            // So that they do not overlap.
+            length = length.min(from.abs_diff(to));
+        }
+        if length == 0 {
+            return Ok(());
+        }
+        self.refill(source, from, length);
+        self.transfers += 1;
+        let places = &mut self.places;
+        copy(
+            &self.device,
+            places,
+            0,
+            (source, from),
+            (target, to),
+            length,
+        )
     }
 
     /// A request on memory that is registered, too, or is a buffer's.
@@ -163,9 +197,11 @@ impl Work {
 
     fn run(&mut self, transfers: u32) -> Outcome {
         while self.transfers < transfers {
-            match self.rng.random_range(0..10) {
+            let kinds = if self.copies { 14 } else { 10 };
+            match self.rng.random_range(0..kinds) {
                 0..=5 => self.through()?,
                 6..=8 => self.request()?,
+                10.. => self.copy()?,
                 _ => {
                     let index = self.rng.random_range(0..self.places.len());
                     let place = &mut self.places[index];

@@ -62,14 +62,14 @@ const BATCH: usize = 64;
 const MODERATED: u128 = 100_000;
 
 /// What the card and the driver have counted of channel 0.
-struct Counted {
+pub(super) struct Counted {
     card: Counts,
     descriptors: u64,
     doorbells: u64,
     lost: u64,
 }
 
-fn counted(model: &mut Model, card: &Card) -> Outcome<Counted> {
+pub(super) fn counted(model: &mut Model, card: &Card) -> Outcome<Counted> {
     Ok(Counted {
         card: model.counts(0)?,
         descriptors: card.counter("descriptors")?,
@@ -80,7 +80,7 @@ fn counted(model: &mut Model, card: &Card) -> Outcome<Counted> {
 
 /// What they have counted since; they must agree, and no end was found by looking
 /// after its time.
-fn since(model: &mut Model, card: &Card, before: &Counted) -> Outcome<Counts> {
+pub(super) fn since(model: &mut Model, card: &Card, before: &Counted) -> Outcome<Counts> {
     let now = counted(model, card)?;
     let counts = now.card.since(before.card);
     check_eq!(counts.descriptors, now.descriptors - before.descriptors);

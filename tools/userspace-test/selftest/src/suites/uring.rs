@@ -17,6 +17,8 @@ use crate::outcome::Outcome;
 use crate::raw::size;
 use crate::registry::Test;
 
+pub(super) use fixed::register;
+
 pub(super) const TESTS: &[Test] = &[
     Test::new(
         "uring.round_trip",

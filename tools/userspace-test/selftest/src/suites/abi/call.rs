@@ -181,6 +181,11 @@ pub(crate) struct Done {
 }
 
 impl Call {
+    /// Whether the card has a capability.
+    pub(crate) fn can(&self, capability: u32) -> bool {
+        self.info.out_capabilities & u64::from(capability) != 0
+    }
+
     /// Sets a 32-bit field.
     pub(crate) fn set_u32(&mut self, offset: usize, value: u32) {
         self.bytes[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());

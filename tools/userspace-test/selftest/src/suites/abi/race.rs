@@ -11,7 +11,7 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::call::{Access, Command};
 use super::scene::Scene;
-use crate::device::{from_card, Device, COHERENT};
+use crate::device::{from_card, host_to_host, Device, COHERENT};
 use crate::memory::{Mapping, PAGE};
 use crate::outcome::{all_bytes, Outcome};
 use crate::raw::{self, wide};
@@ -172,6 +172,9 @@ fn calls(
     Ok(())
 }
 
+/// An entry of a buffer that writes 8 bytes at 16.
+type Entry = fn(u32) -> sys::userdma_transfer;
+
 /// The same of an entry of SUBMIT: what was checked is what is done.
 pub(super) fn entries(context: &mut Context) -> Outcome {
     /// As many as there are places for, and a few fewer.
@@ -180,30 +183,24 @@ pub(super) fn entries(context: &mut Context) -> Outcome {
     let path = context.card().path.clone();
     let memory = Mapping::anonymous(PAGE)?;
     // One byte of the word differs, so that there is no mixture of the two.
-    let cases = [
-        (
-            offset_of!(sys::userdma_transfer, length),
-            0x20 << 8,
-            Errno::ERANGE,
-        ),
-        (
-            offset_of!(sys::userdma_transfer, buffer_offset),
-            1 << 40,
-            Errno::ERANGE,
-        ),
-        (
-            offset_of!(sys::userdma_transfer, card_offset),
-            1 << 62,
-            Errno::ERANGE,
-        ),
-        // Two words of 32 bits: the handle, and buffer2, which stays 0.
-        (
-            offset_of!(sys::userdma_transfer, buffer),
-            1 << 31,
-            Errno::ENOENT,
-        ),
+    let length = offset_of!(sys::userdma_transfer, length);
+    let buffer_offset = offset_of!(sys::userdma_transfer, buffer_offset);
+    let card_offset = offset_of!(sys::userdma_transfer, card_offset);
+    // Two words of 32 bits: the handle, and buffer2.
+    let handles = offset_of!(sys::userdma_transfer, buffer);
+    let read: Entry = |buffer| from_card(buffer, 16, 8, 0);
+    let copy: Entry = |buffer| host_to_host((buffer, 64), (buffer, 16), 8);
+    let mut cases = vec![
+        (read, length, 0x20 << 8, Errno::ERANGE),
+        (read, buffer_offset, 1 << 40, Errno::ERANGE),
+        (read, card_offset, 1 << 62, Errno::ERANGE),
+        (read, handles, 1 << 31, Errno::ENOENT),
     ];
-    for (place, mask, error) in cases {
+    if context.open()?.can(sys::USERDMA_CAP_HOST_TO_HOST)? {
+        cases.push((copy, card_offset, 1 << 40, Errno::ERANGE));
+        cases.push((copy, handles, 1 << 63, Errno::ENOENT));
+    }
+    for (entry, place, mask, error) in cases {
         let stop = AtomicBool::new(false);
         let (mut seen, mut left) = (BTreeSet::new(), rounds);
         while left > 0 {
@@ -212,7 +209,7 @@ pub(super) fn entries(context: &mut Context) -> Outcome {
             let buffer = device.alloc(COHERENT, PAGE)?;
             let map = device.map(&buffer)?;
             map.fill(0..PAGE, 0x3e);
-            memory.write(0, from_card(buffer.handle, 16, 8, 0).as_bytes());
+            memory.write(0, entry(buffer.handle).as_bytes());
             let mut good = [0; 8];
             good.copy_from_slice(&memory.read(place, 8));
             let good = u64::from_ne_bytes(good);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! All channels full: transfers long and short, of coherent, huge and registered
-//! memory, both ways, by SUBMIT and by io_uring; and a waiter, a poller and a
-//! reader asleep.
+//! memory, both ways and from one to another, by SUBMIT and by io_uring; and a waiter, a
+//! poller and a reader asleep.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use rustix::pipe::{pipe_with, PipeFlags};
 use userdma::sys;
 
 use crate::child::{spawn, Child, Gate};
-use crate::device::{from_card, tagged, to_card, Device, COHERENT, HUGE};
+use crate::device::{from_card, host_to_host, tagged, to_card, Device, COHERENT, HUGE};
 use crate::guest::Card;
 use crate::kinds::{Kind, Memory};
 use crate::memory::{Mapping, PAGE};
@@ -114,7 +114,8 @@ fn any(
     card_size: usize,
     rng: &mut SmallRng,
 ) -> sys::userdma_transfer {
-    let handle = handles[rng.random_range(0..handles.len())];
+    let number = rng.random_range(0..handles.len());
+    let (handle, next) = (handles[number], handles[(number + 1) % handles.len()]);
     let length = match rng.random() {
         true => rng.random_range(1..=PAGE),
         false => rng.random_range(PAGE..=LENGTH),
@@ -124,8 +125,12 @@ fn any(
     // Writing to memory is what must not come too late.
     on(
         channel,
-        match rng.random_range(0..4) {
+        match rng.random_range(0..5) {
             0 => to_card(handle, offset, length, place),
+            1 => {
+                let to = rng.random_range(0..=LENGTH - length);
+                host_to_host((handle, offset), (next, to), length)
+            }
             _ => from_card(handle, offset, length, place),
         },
     )

@@ -7,14 +7,15 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _};
 use userdma::sys;
 
-use crate::device::{Device, COHERENT, HUGE};
+use crate::device::{host_to_host, Device, COHERENT, HUGE};
 use crate::kinds::Memory;
 use crate::memory::{Mapping, Window, PAGE};
-use crate::outcome::{same_bytes, Outcome};
+use crate::outcome::{same_bytes, Context as _, Outcome};
 use crate::raw::wide;
+use crate::suites::inject::on;
 
 /// See the module's documentation.
-pub(super) struct Place {
+pub(crate) struct Place {
     owner: Owner,
     handle: u32,
     /// Where the buffer begins in the memory, and how long it is.
@@ -60,14 +61,14 @@ impl Place {
     }
 
     /// A part of the program's memory, registered.
-    pub(super) fn registered(device: &Device, memory: Memory, rng: &mut SmallRng) -> Outcome<Self> {
+    pub(crate) fn registered(device: &Device, memory: Memory, rng: &mut SmallRng) -> Outcome<Self> {
         let mut place = Self::new(Owner::Memory(memory), 0, rng);
         place.register(device, rng)?;
         Ok(place)
     }
 
     /// Buffers of the driver's, and one whose mapping is registered.
-    pub(super) fn own(device: &Device, length: usize, rng: &mut SmallRng) -> Outcome<Vec<Self>> {
+    pub(crate) fn own(device: &Device, length: usize, rng: &mut SmallRng) -> Outcome<Vec<Self>> {
         let mut places = Vec::new();
         for (name, kind) in [("coherent", COHERENT), ("huge", HUGE)] {
             let buffer = device.alloc(kind, length)?;
@@ -112,7 +113,7 @@ impl Place {
     }
 
     /// Frees the buffer and registers another part, if it is registered memory.
-    pub(super) fn again(&mut self, device: &Device, rng: &mut SmallRng) -> Outcome {
+    pub(crate) fn again(&mut self, device: &Device, rng: &mut SmallRng) -> Outcome {
         if matches!(self.owner, Owner::Buffer(..)) {
             return Ok(());
         }
@@ -123,7 +124,7 @@ impl Place {
 
     /// Says that the program has written, or wants to read; neither changes a
     /// byte that is where it belongs.
-    pub(super) fn sync(&self, device: &Device, rng: &mut SmallRng) -> Outcome {
+    pub(crate) fn sync(&self, device: &Device, rng: &mut SmallRng) -> Outcome {
         let offset = rng.random_range(0..self.length);
         let length = rng.random_range(1..=self.length - offset);
         device.sync(self.handle, offset, length, sys::USERDMA_SYNC_FOR_DEVICE)?;
@@ -133,7 +134,7 @@ impl Place {
         self.check()
     }
 
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.owner {
             Owner::Memory(memory) => format!("{:?}", memory.kind()),
             Owner::Buffer(name, _) => (*name).to_owned(),
@@ -141,59 +142,96 @@ impl Place {
         }
     }
 
-    pub(super) fn handle(&self) -> u32 {
+    pub(crate) fn handle(&self) -> u32 {
         self.handle
     }
 
     /// Of the buffer.
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.length
     }
 
-    pub(super) fn source_only(&self) -> bool {
+    pub(crate) fn source_only(&self) -> bool {
         self.source_only
     }
 
     /// Where a byte of the buffer is for the program.
-    pub(super) fn address(&self, offset: usize) -> usize {
+    pub(crate) fn address(&self, offset: usize) -> usize {
         self.owner.window().address() + self.begin + offset
     }
 
     /// Whether a byte of the buffer is the last of a page.
-    pub(super) fn begins_last_byte(&self, offset: usize) -> bool {
+    pub(crate) fn begins_last_byte(&self, offset: usize) -> bool {
         self.address(offset) % PAGE == PAGE - 1
     }
 
     /// Where `length` bytes lie over the end of the buffer's first whole page.
-    pub(super) fn before_page(&self, length: usize) -> Option<usize> {
+    pub(crate) fn before_page(&self, length: usize) -> Option<usize> {
         let end = 2 * PAGE - self.address(0) % PAGE;
         let offset = end.checked_sub(length / 2 + 1)?;
         (offset + length <= self.length).then_some(offset)
     }
 
     /// What must be in a part of the buffer.
-    pub(super) fn want(&self, offset: usize, length: usize) -> Vec<u8> {
+    pub(crate) fn want(&self, offset: usize, length: usize) -> Vec<u8> {
         let begin = self.begin + offset;
         self.want[begin..begin + length].to_vec()
     }
 
     /// These bytes must be there from now on.
-    pub(super) fn expect(&mut self, offset: usize, bytes: &[u8]) {
+    pub(crate) fn expect(&mut self, offset: usize, bytes: &[u8]) {
         let begin = self.begin + offset;
         self.want[begin..begin + bytes.len()].copy_from_slice(bytes);
     }
 
     /// The program writes these bytes.
-    pub(super) fn set(&mut self, offset: usize, bytes: &[u8]) {
+    pub(crate) fn set(&mut self, offset: usize, bytes: &[u8]) {
         self.expect(offset, bytes);
         self.owner.window().write(self.begin + offset, bytes);
     }
 
+    /// New bytes in a part of it.
+    pub(crate) fn refill(&mut self, offset: usize, length: usize, rng: &mut SmallRng) {
+        let mut bytes = vec![0; length];
+        rng.fill_bytes(&mut bytes);
+        self.set(offset, &bytes);
+    }
+
     /// Compares all of the memory.
-    pub(super) fn check(&self) -> Outcome {
+    pub(crate) fn check(&self) -> Outcome {
         let window = self.owner.window();
         let got = window.read(0, window.length());
         check_eq!(wide(got.len()), wide(self.want.len()));
         same_bytes(&got, &self.want, &self.name())
     }
+}
+
+/// Has the card copy from one place to another, or within one, and compares both: each
+/// its number, and where in it.
+pub(crate) fn copy(
+    device: &Device,
+    places: &mut [Place],
+    channel: u16,
+    from: (usize, usize),
+    to: (usize, usize),
+    length: usize,
+) -> Outcome {
+    let (source, target) = (&places[from.0], &places[to.0]);
+    let what = format!(
+        "{length} bytes of {} at {} into {} at {}",
+        source.name(),
+        from.1,
+        target.name(),
+        to.1
+    );
+    let one = host_to_host((source.handle, from.1), (target.handle, to.1), length);
+    let bytes = source.want(from.1, length);
+    device
+        .run_well(&[on(channel, one)])
+        .context(|| what.clone())?;
+    places[to.0].expect(to.1, &bytes);
+    for index in [from.0, to.0] {
+        places[index].check().context(|| what.clone())?;
+    }
+    Ok(())
 }

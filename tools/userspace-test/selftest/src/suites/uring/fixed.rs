@@ -19,7 +19,7 @@ use crate::registry::Context;
 use crate::suites::unbind::{check_quick, check_works};
 
 /// Registers memory with the ring, as number 0 and up.
-fn register(ring: &Ring, memory: &[&Window]) -> Outcome {
+pub(crate) fn register(ring: &Ring, memory: &[&Window]) -> Outcome {
     let parts: Vec<_> = memory
         .iter()
         .map(|window| libc::iovec {
@@ -34,7 +34,7 @@ fn register(ring: &Ring, memory: &[&Window]) -> Outcome {
 
 impl Ring {
     /// Puts down a transfer whose memory begins at an address of memory `index` of the ring.
-    fn fixed(&mut self, index: u16, transfer: &sys::userdma_transfer) -> Outcome {
+    pub(crate) fn fixed(&mut self, index: u16, transfer: &sys::userdma_transfer) -> Outcome {
         let op = sys::USERDMA_URING_TRANSFER;
         let (payload, tag) = (transfer.as_bytes(), transfer.user_data);
         self.push_entry(op, payload, tag, Some(index), squeue::Flags::empty())

@@ -205,7 +205,12 @@ const TRANSFER: &[Row] = rows! {
         c.edit(|t| t.op = 99);
     };
     "operation that the card lacks", SUBMIT => EOPNOTSUPP, EntryUnsupported, EntryOp: |c| {
-        c.edit(|t| (t.op, t.buffer2) = (operation(sys::USERDMA_OP_HOST_TO_HOST), t.buffer));
+        // A card that has them all lacks the one that there is not yet.
+        let lacked = match c.can(sys::USERDMA_CAP_HOST_TO_HOST) {
+            false => sys::USERDMA_OP_HOST_TO_HOST,
+            true => sys::USERDMA_OP_HOST_TO_HOST + 1,
+        };
+        c.edit(|t| (t.op, t.buffer2) = (operation(lacked), t.buffer));
     };
     "unknown flag of a transfer", SUBMIT => EOPNOTSUPP, EntryUnsupported, EntryFlags: |c| {
         c.edit(|t| t.flags = 1 << 31);

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Who has the memory until a copy has ended, and what is counted then.
+
+use userdma::sys;
+
+use crate::account::Account;
+use crate::device::{host_to_host, tagged, Device, COHERENT, HUGE};
+use crate::guest::{self, number, Card};
+use crate::kinds::Kind;
+use crate::memory::{Mapping, PAGE};
+use crate::outcome::{same_bytes, Outcome};
+use crate::poll::until;
+use crate::queue::until_in_time;
+use crate::raw::{size, wide};
+use crate::registry::Context;
+use crate::suites::inject::on;
+
+/// Bytes of each buffer.
+const LENGTH: usize = 4 << 20;
+/// Copies on each channel, of which each takes 100 ms.
+const EACH: usize = 6;
+
+pub(super) fn freed(context: &mut Context) -> Outcome {
+    let before = Account::now()?;
+    let card = context.card().clone();
+    for kinds in [
+        (COHERENT, HUGE),
+        (HUGE, COHERENT),
+        (sys::USERDMA_BUF_USER, sys::USERDMA_BUF_USER),
+    ] {
+        let mut bytes = context.bytes(LENGTH);
+        until_in_time(|| {
+            // Each time another one, or the copy of the time before would do.
+            bytes.rotate_left(1);
+            let in_time = free_both(&card, kinds, &bytes)?;
+            before.settle()?;
+            Ok(in_time)
+        })?;
+    }
+    Ok(())
+}
+
+/// A buffer, and whatever the program sees of it.
+struct Held {
+    handle: u32,
+    map: Option<Mapping>,
+    memory: Option<crate::kinds::Memory>,
+}
+
+impl Held {
+    fn new(device: &Device, kind: u32) -> Outcome<Self> {
+        if kind == sys::USERDMA_BUF_USER {
+            let memory = Kind::Anonymous.make(LENGTH)?;
+            let handle = device.register(memory.address(), LENGTH, 0)?.handle;
+            return Ok(Self {
+                handle,
+                map: None,
+                memory: Some(memory),
+            });
+        }
+        let buffer = device.alloc(kind, LENGTH)?;
+        Ok(Self {
+            handle: buffer.handle,
+            map: Some(device.map(&buffer)?),
+            memory: None,
+        })
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        if let Some(memory) = &self.memory {
+            memory.write(0, bytes);
+        }
+        if let Some(map) = &self.map {
+            map.write(0, bytes);
+        }
+    }
+}
+
+/// Gives source and destination back while copies are queued. Whether some had not
+/// begun when it was looked whether the driver still had both.
+fn free_both(card: &Card, kinds: (u32, u32), bytes: &[u8]) -> Outcome<bool> {
+    let before = card.counter("buffers")?;
+    let device = Device::open(&card.path)?;
+    let channels = u16::try_from(device.info()?.out_channels)?;
+    let (from, to) = (Held::new(&device, kinds.0)?, Held::new(&device, kinds.1)?);
+    from.write(bytes);
+    let copies: Vec<_> = (0..EACH)
+        .flat_map(|_| 0..channels)
+        .map(|channel| {
+            let one = host_to_host((from.handle, 0), (to.handle, 0), LENGTH);
+            tagged(on(channel, one), channel.into())
+        })
+        .collect();
+    check_eq!(device.submit(&copies)?, copies.len());
+    let own = device.info()?.out_used_file;
+    device.free(from.handle)?;
+    device.free(to.handle)?;
+    // What the program registered stays its own, and shows what the copies did.
+    let memory = to.memory;
+    drop((from.map, to.map, from.memory));
+    let held = card.counter("buffers")?;
+    let mut records = device.wait(0, 64, 0)?;
+    // On each channel one is under way and one behind it, at least.
+    let begun = |channel: u16| {
+        let of = |record: &&sys::userdma_completion| record.user_data == u64::from(channel);
+        records.iter().filter(of).count()
+    };
+    let in_time = (0..channels).any(|channel| begun(channel) + 2 <= EACH);
+    if in_time {
+        check_eq!(held, before + 2, "buffers while copies are queued");
+    }
+    check!(own > 0);
+    let left = copies.len() - records.len();
+    records.extend(device.collect(left)?);
+    for record in &records {
+        check_eq!((record.result, record.bytes), (0, wide(LENGTH)));
+    }
+    if let Some(memory) = memory {
+        same_bytes(&memory.read(0, LENGTH), bytes, "the copy")?;
+    }
+    until("both given back", || Ok(card.counter("buffers")? == before))?;
+    check_eq!(device.info()?.out_used_file, 0, "bytes of buffers");
+    device.check_idle()?;
+    Ok(in_time)
+}
+
+pub(super) fn counted(context: &mut Context) -> Outcome {
+    let card = context.card().clone();
+    let device = context.open()?;
+    let buffer = device.alloc(COHERENT, 4 * PAGE)?;
+    let huge = device.alloc(HUGE, 4 * PAGE)?;
+    let before = card.stats()?;
+    let copies = [
+        host_to_host((buffer.handle, 0), (huge.handle, 3), 1),
+        host_to_host((huge.handle, 5), (buffer.handle, PAGE - 1), 2 * PAGE + 7),
+        host_to_host((buffer.handle, 0), (buffer.handle, 2 * PAGE), 2 * PAGE),
+    ];
+    device.run_well(&copies)?;
+    let bytes: u64 = copies.iter().map(|copy| copy.length).sum();
+    let (after, told) = (card.stats()?, guest::fdinfo(&device)?);
+    let count = wide(copies.len());
+    for (key, want) in [
+        ("bytes_host_to_host", bytes),
+        ("bytes_to_card", 0),
+        ("bytes_from_card", 0),
+        ("bytes_bounced", 0),
+        ("submitted", count),
+        ("completed", count),
+        ("failed", 0),
+    ] {
+        check_eq!(number(&after, key)? - number(&before, key)?, want, "{key}");
+        // The file has done nothing before, and knows nothing of bouncing.
+        if told.contains_key(key) {
+            check_eq!(number(&told, key)?, want, "{key} of the file");
+        }
+    }
+    check!(told.contains_key("bytes_host_to_host"), "{told:?}");
+    // Another file's are not this one's.
+    let other = context.open()?;
+    check_eq!(number(&guest::fdinfo(&other)?, "bytes_host_to_host")?, 0);
+    check!(size(bytes) > PAGE);
+    Ok(())
+}
