@@ -61,7 +61,10 @@ pub(super) fn data(context: &mut Context) -> Outcome {
             true => whole / 2,
             false => whole.min(room),
         };
-        let length = length(most, &mut rng);
+        let length = match round % 8 {
+            0 => most,
+            _ => length(most, &mut rng),
+        };
         let mut from = rng.random_range(0..=whole - length);
         let mut to = rng.random_range(0..=room - length);
         if source == target {
