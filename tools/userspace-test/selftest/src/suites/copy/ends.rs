@@ -4,12 +4,12 @@
 use userdma::sys;
 
 use crate::account::Account;
-use crate::device::{host_to_host, tagged, Device, COHERENT, HUGE};
+use crate::device::{host_to_host, Device, COHERENT, HUGE};
 use crate::guest::{self, number, Card};
 use crate::kinds::{Kind, Memory};
 use crate::memory::{Mapping, Window, PAGE};
 use crate::outcome::{same_bytes, Outcome};
-use crate::poll::until;
+use crate::poll::{after, now, until, LONG};
 use crate::queue::until_in_time;
 use crate::raw::wide;
 use crate::registry::Context;
@@ -77,10 +77,7 @@ fn free_both(card: &Card, kinds: (u32, u32), bytes: &[u8]) -> Outcome<bool> {
     source.window().write(0, bytes);
     let copies: Vec<_> = (0..EACH)
         .flat_map(|_| 0..channels)
-        .map(|channel| {
-            let one = host_to_host((from, 0), (to, 0), LENGTH);
-            tagged(on(channel, one), channel.into())
-        })
+        .map(|channel| on(channel, host_to_host((from, 0), (to, 0), LENGTH)))
         .collect();
     check_eq!(device.submit(&copies)?, copies.len());
     device.free(from)?;
@@ -94,19 +91,22 @@ fn free_both(card: &Card, kinds: (u32, u32), bytes: &[u8]) -> Outcome<bool> {
         }
         Seen::Own(memory) => Some(memory),
     };
-    let held = card.counter("buffers")?;
-    let mut records = device.wait(0, 64, 0)?;
-    // On some channel one was under way, and one behind it.
-    let begun = |channel: u16| {
-        let of = |record: &&sys::userdma_completion| record.user_data == u64::from(channel);
-        records.iter().filter(of).count()
-    };
-    let in_time = (0..channels).any(|channel| begun(channel) + 2 <= EACH);
-    if in_time {
-        check_eq!(held, before + 2, "buffers while copies are queued");
+    let (mut looks, mut records) = (Vec::new(), Vec::new());
+    while records.len() < copies.len() {
+        looks.push((card.counter("buffers")?, now()));
+        let more = device.wait(1, 64, after(LONG))?;
+        check!(!more.is_empty(), "{} records", records.len());
+        records.extend(more);
     }
-    let left = copies.len() - records.len();
-    records.extend(device.collect(left)?);
+    let left = |time: u64| records.iter().filter(|record| record.end_ns > time).count();
+    for (held, time) in &looks {
+        if left(*time) > 0 {
+            check_eq!(*held, before + 2, "buffers, {} copies left", left(*time));
+        }
+    }
+    // When nothing is queued any more, only what the card works on holds them.
+    let at_work = 1..=usize::from(channels);
+    let in_time = looks.iter().any(|(_, time)| at_work.contains(&left(*time)));
     for record in &records {
         check_eq!((record.result, record.bytes), (0, wide(LENGTH)));
     }
