@@ -20,7 +20,8 @@ use crate::suites::rings::{counted, since};
 /// Buffers of the driver's, registered memory, and memory that is both.
 fn places(device: &Device, length: usize, rng: &mut SmallRng) -> Outcome<Vec<Place>> {
     let mut places = Place::own(device, length, rng)?;
-    let memory = scattered(length, rng)?;
+    // More pieces, with any third of it, than the card's ring has entries.
+    let memory = scattered(4 * length, rng)?;
     let place = Place::registered(device, memory, rng)?;
     let segments = device.buffer_info(place.handle())?.out_segments;
     let pages = u32::try_from(place.length() / PAGE)?;
@@ -48,10 +49,16 @@ pub(super) fn data(context: &mut Context) -> Outcome {
     let all = 0..places.len();
     let (mut within, mut moved) = (0, 0);
     for round in 0..context.times(80) {
-        let source = rng.random_range(all.clone());
-        let target = match rng.random_range(0..4) {
-            0 => source,
-            _ => rng.random_range(all.clone()),
+        // Now and then all of one into all of another, each pair in turn.
+        let whole_pair = round % 5 == 0;
+        let turn = size((round / 5).into());
+        let (source, target) = match (whole_pair, rng.random_range(0..4)) {
+            (true, _) => (turn % all.len(), turn / all.len() % all.len()),
+            (_, 0) => {
+                let both = rng.random_range(all.clone());
+                (both, both)
+            }
+            _ => (rng.random_range(all.clone()), rng.random_range(all.clone())),
         };
         if places[target].source_only() {
             continue;
@@ -61,9 +68,9 @@ pub(super) fn data(context: &mut Context) -> Outcome {
             true => whole / 2,
             false => whole.min(room),
         };
-        let length = match round % 8 {
-            0 => most,
-            _ => length(most, &mut rng),
+        let length = match whole_pair {
+            true => most,
+            false => length(most, &mut rng),
         };
         let mut from = rng.random_range(0..=whole - length);
         let mut to = rng.random_range(0..=room - length);
@@ -104,7 +111,8 @@ pub(super) fn data(context: &mut Context) -> Outcome {
 
 pub(super) fn chain(context: &mut Context) -> Outcome {
     const LENGTH: usize = 100_003;
-    const COUNT: usize = 8;
+    // More than a card is given at once.
+    const COUNT: usize = 30;
     let before = Account::now()?;
     let device = context.open()?;
     let info = device.info()?;
