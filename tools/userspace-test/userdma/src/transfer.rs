@@ -95,7 +95,9 @@ impl Transfer {
     }
 
     /// Copies a range of `from` to `to`, from `to_offset` on, if the card can
-    /// ([`Capabilities::host_to_host`](crate::Capabilities::host_to_host)).
+    /// ([`Capabilities::host_to_host`](crate::Capabilities::host_to_host)) and the
+    /// device is open for reading and writing. Both may be one buffer where the two
+    /// ranges do not overlap.
     ///
     /// # Examples
     ///
