@@ -3,6 +3,7 @@
 
 mod data;
 mod ends;
+mod held;
 mod refused;
 mod ring;
 
@@ -48,6 +49,12 @@ pub(super) const TESTS: &[Test] = &[
     )
     .needs(&[Need::HostToHost, Need::Debugfs, Need::Slow])
     .seconds(180),
+    Test::new(
+        "copy.held",
+        "a card that sticks in a copy keeps both buffers, and gives both back",
+        held::held,
+    )
+    .needs(&[Need::HostToHost, Need::Debugfs]),
     Test::new(
         "copy.counted",
         "copies have a counter of their own",
