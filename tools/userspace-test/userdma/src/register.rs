@@ -173,8 +173,7 @@ impl Device {
         RegisterBuilder::of_memory(self, memory)
     }
 
-    /// Begins to register a slice as a source: the card reads it, for transfers
-    /// to the card only.
+    /// Begins to register a slice as a source: the card only reads it.
     ///
     /// The card cannot write to a slice: Rust would not know. To fill one use
     /// [`read_at`](Self::read_at), which moves the card's data right into a large slice, or

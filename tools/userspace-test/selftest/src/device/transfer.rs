@@ -6,18 +6,21 @@ use zerocopy::FromZeros as _;
 
 use crate::raw;
 
-/// A transfer, except for its direction.
-fn transfer(handle: u32, offset: usize, length: usize, card: usize) -> sys::userdma_transfer {
+/// A transfer by an operation.
+fn transfer(
+    op: u32,
+    handle: u32,
+    offset: usize,
+    length: usize,
+    card: usize,
+) -> sys::userdma_transfer {
     let mut transfer = sys::userdma_transfer::new_zeroed();
+    transfer.op = u16::try_from(op).expect("fits by the ABI");
     transfer.buffer = handle;
     transfer.buffer_offset = raw::wide(offset);
     transfer.length = raw::wide(length);
     transfer.card_offset = raw::wide(card);
     transfer
-}
-
-fn operation(op: u32) -> u16 {
-    u16::try_from(op).expect("fits by the ABI")
 }
 
 /// From a buffer to the card.
@@ -27,9 +30,7 @@ pub(crate) fn to_card(
     length: usize,
     card: usize,
 ) -> sys::userdma_transfer {
-    let mut transfer = transfer(handle, offset, length, card);
-    transfer.op = operation(sys::USERDMA_OP_TO_CARD);
-    transfer
+    transfer(sys::USERDMA_OP_TO_CARD, handle, offset, length, card)
 }
 
 /// From the card to a buffer.
@@ -39,9 +40,7 @@ pub(crate) fn from_card(
     length: usize,
     card: usize,
 ) -> sys::userdma_transfer {
-    let mut transfer = transfer(handle, offset, length, card);
-    transfer.op = operation(sys::USERDMA_OP_FROM_CARD);
-    transfer
+    transfer(sys::USERDMA_OP_FROM_CARD, handle, offset, length, card)
 }
 
 /// The same with the number that comes back in the completion.
@@ -59,8 +58,8 @@ pub(crate) fn host_to_host(
     to: (u32, usize),
     length: usize,
 ) -> sys::userdma_transfer {
-    let mut transfer = transfer(from.0, from.1, length, to.1);
-    transfer.op = operation(sys::USERDMA_OP_HOST_TO_HOST);
+    let op = sys::USERDMA_OP_HOST_TO_HOST;
+    let mut transfer = transfer(op, from.0, from.1, length, to.1);
     transfer.buffer2 = to.0;
     transfer
 }

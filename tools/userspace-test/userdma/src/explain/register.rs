@@ -233,7 +233,7 @@ fn guilty(area: &Area, source: bool) -> Option<Explanation> {
         bad(format!(
             "the mapping at {at}{of} is read-only, and the card would write to it"
         ))
-        .advise("register it as a source, for transfers to the card only: .source() or --source")
+        .advise("register it as a source, which the card only reads: .source() or --source")
         .advise("or make it writable: mprotect()")
     } else if area.shared && area.name.starts_with('/') {
         bad(format!(

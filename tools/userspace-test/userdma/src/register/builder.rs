@@ -74,7 +74,7 @@ impl<'d, M> RegisterBuilder<'d, M> {
         }
     }
 
-    /// Lets the card only read the memory, for transfers to the card; the memory
+    /// Lets the card only read the memory: no transfer may write to it. The memory
     /// may then be read-only.
     ///
     /// # Examples
